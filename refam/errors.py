@@ -1,0 +1,30 @@
+"""What can go wrong in refam, as one family. Every message names what is wrong and what to do about it.
+
+RefAMError
+├── ExpressionError         the text cannot be looked for: empty, without a usable word, too long
+└── ConfigError             a setting cannot be used
+    ├── ModelNotFoundError  the weights a setting names are not there, or not readable
+    └── DeviceError         the device a setting names is not there
+"""
+
+__all__ = ["ConfigError", "DeviceError", "ExpressionError", "ModelNotFoundError", "RefAMError"]
+
+
+class RefAMError(Exception):
+    """Base of all errors that refam raises on purpose."""
+
+
+class ExpressionError(RefAMError):
+    """The referring expression is empty, holds no word to look for, or is longer than the text encoder reads."""
+
+
+class ConfigError(RefAMError):
+    """A setting is malformed, unknown, or does not fit the model."""
+
+
+class ModelNotFoundError(ConfigError):
+    """The weights that a setting names could not be found or loaded."""
+
+
+class DeviceError(ConfigError):
+    """The device that a setting names is not available."""
