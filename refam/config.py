@@ -51,8 +51,8 @@ class RefAMConfig:
     Text
         magnets: words appended as attention magnets, separated by spaces; "" appends none.
         magnet_colours: a magnet among these colours is replaced by the first of them that the expression lacks.
-        filter_stop_words, filter_ends, filter_magnets, filter_sinks: leave these tokens out of the heatmap; ends are
-            `</s>` and pieces without a letter or digit.
+        filter_stop_words, filter_ends, filter_magnets, filter_sinks, filter_sides: leave these tokens out of the
+            heatmap; ends are `</s>` and pieces without a letter or digit, sides are words such as "left".
         sink_share: a sink's least share of the text softmax, in units of 1 / N for N text tokens.
         sink_variation: a sink's largest spatial coefficient of variation.
         noun_phrase: keep only the words of the target's noun phrase.
@@ -86,6 +86,7 @@ class RefAMConfig:
     filter_ends: bool = True
     filter_magnets: bool = True
     filter_sinks: bool = True
+    filter_sides: bool = True
     sink_share: float = 2.0
     sink_variation: float = 0.15
     noun_phrase: bool = True

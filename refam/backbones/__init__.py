@@ -1,0 +1,44 @@
+"""Diffusion transformers, one file for each family, behind one small protocol."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL.Image import Image
+
+__all__ = ["Backbone", "Piece"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One token of a tokenised string.
+
+    Attributes:
+        text: the tokenizer's own spelling, such as "▁gold" or "</s>".
+        start, end: the characters it stands for, string[start:end]; both 0 for a special token.
+        special: whether the tokenizer added it, as it does `</s>`.
+    """
+
+    text: str
+    start: int
+    end: int
+    special: bool
+
+
+class Backbone(Protocol):
+    """What the method needs of a diffusion transformer."""
+
+    def tokenize(self, text: str) -> list[Piece]:
+        """Tokens of one string as its text encoder reads it, special tokens included, padding excluded."""
+        ...
+
+    def token_maps(self, image: Image, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Attention from image patches to text tokens in one noised forward pass.
+
+        texts: strings encoded apart and read side by side; the first is the expression.
+        Returns [N, h, w]: for N tokens, those of `tokenize` over all texts in order, a map over the h x w patches.
+        Values are in [0, 1] and sum to 1 over the tokens in every patch.
+        """
+        ...

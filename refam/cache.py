@@ -1,0 +1,39 @@
+"""Results kept for repeated questions, within a stated bound."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+from PIL.Image import Image
+
+__all__ = ["LRUCache", "image_key"]
+
+Value = TypeVar("Value")
+
+
+class LRUCache(Generic[Value]):
+    """Keeps at most `size` values; the one that was not asked for longest goes first."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._values: OrderedDict[Hashable, Value] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """The value kept under `key`, made now if there is none."""
+        if key not in self._values:
+            self._values[key] = make()
+            if len(self._values) > self._size:
+                self._values.popitem(last=False)
+        self._values.move_to_end(key)
+        return self._values[key]
+
+
+def image_key(image: Image) -> bytes:
+    """The same for images with the same mode, size and pixels."""
+    digest = hashlib.blake2b(f"{image.mode} {image.size}".encode(), digest_size=16)
+    digest.update(image.tobytes())
+    return digest.digest()

@@ -1,0 +1,92 @@
+"""Heatmap and SAM's candidates -> one mask and its score."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL.Image import Image
+from skimage.filters import threshold_otsu
+from skimage.measure import label
+from torch.nn import functional
+
+from refam.config import RefAMConfig
+from refam.heatmap import Heat, Point
+from refam.sam import Candidate, SegmentAnything
+
+__all__ = ["agreement", "best_candidate", "prompts", "propose", "score", "threshold_mask"]
+
+Mask = NDArray[np.bool_]
+
+
+def prompts(points: Sequence[Point], config: RefAMConfig) -> list[list[Point]]:
+    """Sets of points to prompt SAM with, each led by the chosen point, the first: that point alone; with the further
+    peaks on the target; and with those on rivals as negative points."""
+    chosen, *others = points
+    on_target = [point for point in others if point.on_target]
+    on_rivals = [point for point in others if not point.on_target]
+    sets = [[chosen]]
+    if on_target:
+        sets.append([chosen, *on_target])
+    if on_rivals and config.negative_points:
+        sets.append([chosen, *on_rivals])
+    return sets
+
+
+def propose(image: Image, points: Sequence[Point], sam: SegmentAnything, config: RefAMConfig) -> list[Candidate]:
+    """SAM's candidates for every prompt, without empty masks and without masks that miss the chosen point; those of the
+    chosen point alone come first. If that leaves none, all of them."""
+    found = [candidate for prompt in prompts(points, config) for candidate in sam.candidates(image, prompt)]
+    row, column = int(points[0].y), int(points[0].x)
+    return [candidate for candidate in found if candidate.mask[row, column]] or found
+
+
+def best_candidate(candidates: Sequence[Candidate], focus: Heat, config: RefAMConfig) -> Candidate:
+    """The candidate that agrees best with the heat, among those whose IoU, as SAM predicts it, is not far below the
+    best one's. With `choose_by_heatmap` off, the one that SAM itself rates best."""
+    highest = max(candidate.predicted_iou for candidate in candidates)
+    if not config.choose_by_heatmap:
+        return next(candidate for candidate in candidates if candidate.predicted_iou == highest)
+    trusted = [candidate for candidate in candidates if candidate.predicted_iou >= highest - config.iou_margin]
+    return max(trusted, key=lambda candidate: agreement(candidate.mask, focus, config.agreement))
+
+
+def agreement(mask: Mask, heat: Heat, rule: str = "correlation") -> float:
+    """How well a mask [H, W] covers the heat [h, w], compared on the heat's grid.
+
+    "contrast" is the mean heat inside minus the mean heat outside. "correlation" is Pearson's, in [-1, 1]: the contrast
+    times sqrt(p (1 - p)) / std(heat) for a mask of area p, so that a fragment of the target does not win.
+    """
+    cover = _to_grid(mask, heat.shape)
+    inside, outside = cover.sum(), (1 - cover).sum()
+    if inside == 0 or outside == 0:
+        return 0.0
+    if rule == "contrast":
+        return float((cover * heat).sum() / inside - ((1 - cover) * heat).sum() / outside)
+    spread = cover.std() * heat.std()
+    covariance = ((cover - cover.mean()) * (heat - heat.mean())).mean()
+    return float(covariance / spread) if spread > 0 else 0.0
+
+
+def score(mask: Mask, heat: Heat, predicted_iou: float = 1.0) -> float:
+    """Confidence in [0, 1]: the correlation of mask and heat, 0 if negative, times the IoU that SAM predicts."""
+    return float(np.clip(agreement(mask, heat), 0, 1) * np.clip(predicted_iou, 0, 1))
+
+
+def threshold_mask(heat: Heat, point: Point, size: tuple[int, int]) -> Mask:
+    """A mask [H, W] without SAM, for an image of size (width, height): the connected region that holds the point, where
+    the heat, stretched to the image bilinearly, reaches Otsu's threshold (or its value at the point, if lower)."""
+    stretched = functional.interpolate(torch.from_numpy(heat)[None, None], size=size[::-1], mode="bilinear")
+    fine = stretched[0, 0].numpy()
+    row, column = int(point.y), int(point.x)
+    level = threshold_otsu(heat) if heat.max() > heat.min() else heat.max()
+    regions = label(fine >= min(level, fine[row, column]), connectivity=1)
+    mask: Mask = regions == regions[row, column]
+    return mask
+
+
+def _to_grid(mask: Mask, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The part of each heat cell that the mask covers, [h, w] in [0, 1]."""
+    fine = torch.from_numpy(mask)[None, None].float()
+    coarse: NDArray[np.float32] = functional.interpolate(fine, size=shape, mode="area")[0, 0].numpy()
+    return coarse

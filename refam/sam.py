@@ -1,0 +1,124 @@
+"""Segment Anything: embeds an image once, prompts it many times."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL.Image import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+from refam.cache import LRUCache, image_key
+from refam.errors import ModelNotFoundError
+from refam.heatmap import Point
+from refam.torchvision_standins import import_segment_anything
+
+__all__ = ["Candidate", "SegmentAnything"]
+
+OFFICIAL = "https://dl.fbaipublicfiles.com/segment_anything/"
+CHECKPOINTS = {"vit_b": "sam_vit_b_01ec64.pth", "vit_l": "sam_vit_l_0b3195.pth", "vit_h": "sam_vit_h_4b8939.pth"}
+WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}  # of the image encoder
+TINY = Path(__file__).parent / "tiny" / "weights" / "sam"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of SAM's answers: a mask [H, W] at the image's size, and the IoU that SAM itself predicts for it."""
+
+    mask: NDArray[np.bool_]
+    predicted_iou: float
+
+
+@dataclass(frozen=True)
+class _Embedding:
+    features: Tensor
+    original_size: tuple[int, int]
+    input_size: tuple[int, int]
+
+
+class SegmentAnything:
+    """A SAM model with the embeddings of the last `image_cache` images. Not to be shared between threads."""
+
+    def __init__(self, model: Any, image_cache: int) -> None:
+        self._predictor = import_segment_anything().SamPredictor(model)
+        self._embeddings: LRUCache[_Embedding] = LRUCache(image_cache)
+
+    @classmethod
+    def from_name(cls, name: str, device: torch.device, image_cache: int) -> Self:
+        """Load "tiny", "vit_b", "vit_l", "vit_h", a checkpoint's path, or a folder with config.json and
+        model.safetensors. An official checkpoint that is not in torch's hub folder yet is downloaded to it.
+
+        Raises ModelNotFoundError if it is not there, cannot be had, or is no SAM checkpoint.
+        """
+        try:
+            model = _load_folder(_folder(name)) if _folder(name).is_dir() else _load_checkpoint(_checkpoint(name))
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise ModelNotFoundError(
+                f"REFAM_SAM: no Segment Anything model could be loaded from {name!r} ({error}). Set it to 'tiny', "
+                "'none', 'vit_b', 'vit_l', 'vit_h', or to the path of a checkpoint."
+            ) from error
+        return cls(model.to(device).eval(), image_cache)
+
+    def candidates(self, image: Image, points: Sequence[Point]) -> list[Candidate]:
+        """SAM's masks for one prompt of points: positive where the target is, negative on rivals."""
+        self._use(self._embeddings.get(image_key(image), lambda: self._embed(image)))
+        masks, ious, _ = self._predictor.predict(
+            point_coords=np.array([(point.x, point.y) for point in points]),
+            point_labels=np.array([int(point.on_target) for point in points]),
+        )
+        return [Candidate(mask, float(iou)) for mask, iou in zip(masks, ious, strict=True)]
+
+    def _embed(self, image: Image) -> _Embedding:
+        predictor = self._predictor
+        predictor.set_image(np.array(image.convert("RGB")))
+        return _Embedding(predictor.features, predictor.original_size, predictor.input_size)
+
+    def _use(self, embedding: _Embedding) -> None:
+        self._predictor.features = embedding.features
+        self._predictor.original_size = embedding.original_size
+        self._predictor.input_size = embedding.input_size
+        self._predictor.is_image_set = True
+
+
+def _folder(name: str) -> Path:
+    return TINY if name == "tiny" else Path(name).expanduser()
+
+
+def _load_folder(folder: Path) -> Any:
+    """A small SAM of this project's own making."""
+    from refam.tiny.sam import build_sam  # noqa: PLC0415 - only a small SAM needs it
+
+    model = build_sam(json.loads((folder / "config.json").read_text()))
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    return model
+
+
+def _checkpoint(name: str) -> Path:
+    """Where a checkpoint lies, after downloading an official one that is not there."""
+    if name not in CHECKPOINTS:
+        return Path(name).expanduser()
+    path = Path(torch.hub.get_dir()) / "checkpoints" / CHECKPOINTS[name]
+    if not path.exists():
+        url = OFFICIAL + CHECKPOINTS[name]
+        if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "on", "yes", "true"}:
+            raise FileNotFoundError(f"HF_HUB_OFFLINE is set and {path} is missing; download it from {url}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path))
+    return path
+
+
+def _load_checkpoint(path: Path) -> Any:
+    """An official checkpoint; its architecture is told by the width of its image encoder."""
+    weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    width = weights["image_encoder.pos_embed"].shape[-1]
+    if width not in WIDTHS:
+        raise ValueError(f"its image encoder has width {width}, which is none of SAM's")
+    model = import_segment_anything().sam_model_registry[WIDTHS[width]]()
+    model.load_state_dict(weights)
+    return model
