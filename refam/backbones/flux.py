@@ -21,7 +21,7 @@ from refam.cache import LRUCache, image_key
 from refam.config import RefAMConfig
 from refam.errors import ConfigError, ModelNotFoundError
 
-__all__ = ["AttentionReading", "FluxBackbone", "FluxModels", "PassCompleteError", "load_flux"]
+__all__ = ["AttentionReading", "FluxBackbone", "FluxModels", "PassCompleteError", "load_flux", "pack", "patch_ids"]
 
 GUIDANCE = 1.0
 PATCH = 2  # latent cells to a token, on each axis
@@ -222,12 +222,12 @@ class FluxBackbone:
         transformer = self.models.transformer
         height, width = (side // PATCH for side in latents.shape[-2:])
         velocity: Tensor = transformer(
-            hidden_states=_pack(latents),
+            hidden_states=pack(latents),
             encoder_hidden_states=embeddings,
             pooled_projections=pooled,
             timestep=latents.new_full((1,), self._preset.timestep),
             guidance=latents.new_full((1,), GUIDANCE) if transformer.config.guidance_embeds else None,
-            img_ids=_patch_ids(height, width).to(latents.device),
+            img_ids=patch_ids(height, width).to(latents.device),
             txt_ids=torch.zeros(embeddings.shape[1], 3, device=latents.device),
             joint_attention_kwargs={"reading": reading},
             return_dict=False,
@@ -261,14 +261,14 @@ class FluxBackbone:
         return ((1 - t) * latents + t * noise.to(latents.device)).to(self.models.transformer.dtype)
 
 
-def _pack(latents: Tensor) -> Tensor:
-    """[1, C, H, W] -> [1, H/2 * W/2, C * 4]: each 2 x 2 patch becomes one token."""
-    channels, height, width = latents.shape[1:]
-    patches = latents.reshape(1, channels, height // PATCH, PATCH, width // PATCH, PATCH)
-    return patches.permute(0, 2, 4, 1, 3, 5).reshape(1, -1, channels * PATCH * PATCH)
+def pack(latents: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, H/2 * W/2, C * 4]: each 2 x 2 patch becomes one token."""
+    batch, channels, height, width = latents.shape
+    patches = latents.reshape(batch, channels, height // PATCH, PATCH, width // PATCH, PATCH)
+    return patches.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * PATCH * PATCH)
 
 
-def _patch_ids(height: int, width: int) -> Tensor:
+def patch_ids(height: int, width: int) -> Tensor:
     """Rotary positions [h * w, 3] of the patches: (0, row, column)."""
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3).float()
