@@ -76,7 +76,7 @@ class RefAM:
     def from_config(cls, config: RefAMConfig) -> Self:
         """Load the models. Raises ModelNotFoundError, DeviceError or ConfigError, each with the remedy."""
         device = choose_device(config.device)
-        source = str(TINY) if config.model == "tiny" else str(Path(config.model).expanduser())
+        source = str(TINY) if config.model == "tiny" else config.model
         sam = None if config.sam == "none" else SegmentAnything.from_name(config.sam, device, config.image_cache)
         return cls(config, FluxBackbone.from_config(config, source, device), sam)
 

@@ -79,7 +79,7 @@ def threshold_mask(heat: Heat, point: Point, size: tuple[int, int]) -> Mask:
     stretched = functional.interpolate(torch.from_numpy(heat)[None, None], size=size[::-1], mode="bilinear")
     fine = stretched[0, 0].numpy()
     row, column = int(point.y), int(point.x)
-    level = threshold_otsu(heat) if heat.max() > heat.min() else heat.max()
+    level = threshold_otsu(fine) if fine.max() > fine.min() else fine.max()
     regions = label(fine >= min(level, fine[row, column]), connectivity=1)
     mask: Mask = regions == regions[row, column]
     return mask

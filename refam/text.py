@@ -93,13 +93,16 @@ def choose_magnets(expression: str, magnets: str, colours: str) -> tuple[str, ..
 
 
 def _expression_token(piece: Piece, phrase: Phrase) -> Token:
-    """A token takes the role of the word it belongs to."""
+    """A token takes the role of the word it belongs to; of several, of the first that is no stop word."""
+    if piece.text == "▁":
+        return Token(piece.text, Role.BARE)
+    stop_word = None
     for index, word in enumerate(phrase.words):
-        if piece.start < word.end and piece.end > word.start and piece.text != "▁":
-            if is_stop_word(word.text):
-                return Token(piece.text, Role.STOP, index)
-            return Token(piece.text, Role.SIDE if index in phrase.directions else Role.WORD, index)
-    return _token(piece, Role.BARE)
+        if piece.start < word.end and piece.end > word.start:
+            if not is_stop_word(word.text):
+                return Token(piece.text, Role.SIDE if index in phrase.directions else Role.WORD, index)
+            stop_word = index if stop_word is None else stop_word
+    return _token(piece, Role.BARE) if stop_word is None else Token(piece.text, Role.STOP, stop_word)
 
 
 def _token(piece: Piece, role: Role) -> Token:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from diffusers.models.embeddings import apply_rotary_emb
 from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
+from huggingface_hub import snapshot_download
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -24,6 +26,11 @@ from refam.errors import ConfigError, ModelNotFoundError
 __all__ = ["AttentionReading", "FluxBackbone", "FluxModels", "PassCompleteError", "load_flux", "pack", "patch_ids"]
 
 GUIDANCE = 1.0
+REMEDY = (
+    "Set it to 'tiny', to a folder in diffusers' layout, or to a hub id; a gated one needs its licence accepted and "
+    "HF_TOKEN set, and HF_HUB_OFFLINE allows only what is in the cache."
+)
+PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 PATCH = 2  # latent cells to a token, on each axis
 
 
@@ -125,11 +132,12 @@ def load_flux(source: str, revision: str | None, last_block: int, device: torch.
     """
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
 
-    def load(kind: Any, folder: str, **options: Any) -> Any:
-        return kind.from_pretrained(source, subfolder=folder, revision=revision, **options)
+    def load(kind: Any, part: str, **options: Any) -> Any:
+        return kind.from_pretrained(folder, subfolder=part, **options)
 
     try:
-        sizes = FluxTransformer2DModel.load_config(source, subfolder="transformer", revision=revision)
+        folder = _local_folder(source, revision)
+        sizes = FluxTransformer2DModel.load_config(folder, subfolder="transformer")
         _require_block(last_block, sizes["num_layers"] + sizes["num_single_layers"])
         double = min(sizes["num_layers"], last_block + 1)
         single = last_block + 1 - double
@@ -145,10 +153,21 @@ def load_flux(source: str, revision: str | None, last_block: int, device: torch.
         )
     except (OSError, ValueError, KeyError) as error:
         raise ModelNotFoundError(
-            f"REFAM_MODEL: no FLUX pipeline could be loaded from {source!r} ({error}). Set it to 'tiny', to a folder "
-            "in diffusers' layout, or to a hub id; a gated one needs its licence accepted and HF_TOKEN set, and "
-            "HF_HUB_OFFLINE allows only what is in the cache."
+            f"REFAM_MODEL: no FLUX pipeline could be loaded from {source!r} ({error}). {REMEDY}"
         ) from error
+
+
+def _local_folder(source: str, revision: str | None) -> Path:
+    """A local pipeline folder as it is; of a hub id, what the cache holds or what is downloaded now.
+
+    diffusers itself asks the hub about sharded weights even when it is offline, so it only ever gets a folder.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if source.startswith(("/", ".", "~")):
+        raise FileNotFoundError(f"there is no folder {folder}")
+    return Path(snapshot_download(source, revision=revision, allow_patterns=[f"{part}/*" for part in PARTS]))
 
 
 class _PartialFluxTransformer(FluxTransformer2DModel):

@@ -15,7 +15,10 @@ from refam.config import RefAMConfig
 from refam.pipeline import RefAM
 from refam.tiny.sam import build_sam
 
-PIECES = "▁ a _ ▁largest ▁orange ▁gold fish ▁with ▁the ▁pink ▁zebra ▁ball ▁on ▁left ▁of ▁red s b c d e f g".split()
+PIECES = [
+    *("▁", "a", "_", "▁largest", "▁orange", "▁gold", "fish", "▁with", "▁the", "▁pink"),
+    *("▁zebra", "▁ball", "▁on", "▁left", "▁of", "▁red", *"sbcdefg"),
+]
 DOUBLE, SINGLE = 2, 3
 SAM_CONFIG = {
     "image_size": 64,

@@ -1,0 +1,90 @@
+import subprocess
+import sys
+
+import pytest
+
+from refam.config import RefAMConfig, parse_blocks
+from refam.errors import ConfigError
+
+
+def test_every_field_is_read_from_its_variable():
+    config = RefAMConfig.from_environment(
+        {
+            "REFAM_MODEL": "black-forest-labs/FLUX.1-schnell",
+            "REFAM_REVISION": "main",
+            "REFAM_RESOLUTION": " 512 ",
+            "REFAM_TIMESTEP": "0.3",
+            "REFAM_BLOCKS": "2,4-6",
+            "REFAM_FILTER_SINKS": "Off",
+            "REFAM_MAGNETS": "",
+            "REFAM_SAM": "",
+            "REFAM_BACKEND_PORT": "9090",
+            "PATH": "/bin",
+        }
+    )
+    assert config == RefAMConfig(
+        model="black-forest-labs/FLUX.1-schnell",
+        revision="main",
+        resolution=512,
+        timestep=0.3,
+        blocks="2,4-6",
+        filter_sinks=False,
+        magnets="",
+    )
+    assert config.block_numbers == (2, 4, 5, 6)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "remedy"),
+    [
+        ("REFAM_MODLE", "tiny", "Did you mean REFAM_MODEL?"),
+        ("REFAM_NONSENSE_NAME", "1", "Remove it"),
+        ("REFAM_DEVICE", "gpu", "auto, cpu, cuda or cuda:N"),
+        ("REFAM_POINTS", "many", "a whole number"),
+        ("REFAM_POINTS", "0", "1 or more"),
+        ("REFAM_TIMESTEP", "1", "between 0 and 1"),
+        ("REFAM_TIMESTEP", "nan", "between 0 and 1"),
+        ("REFAM_BLOCKS", "10-8", "block numbers such as"),
+        ("REFAM_BLOCKS", "all", "block numbers such as"),
+        ("REFAM_SPATIAL_BIAS", "maybe", "true or false"),
+        ("REFAM_AVERAGE", "median", "probabilities or logits"),
+        ("REFAM_SINK_SHARE", "-1", "0 or more"),
+        ("REFAM_IOU_MARGIN", "2", "from 0 to 1"),
+        ("REFAM_SEED", "-1", "0 or more"),
+    ],
+)
+def test_a_bad_variable_is_named_with_its_remedy(variable, value, remedy):
+    with pytest.raises(ConfigError, match=variable) as error:
+        RefAMConfig.from_environment({variable: value})
+    assert remedy in str(error.value)
+
+
+def test_presets_belong_to_models():
+    assert RefAMConfig().preset == (128, 0.5, "0-5")
+    assert RefAMConfig(model="black-forest-labs/FLUX.1-dev").preset == (1024, 0.5, "10-18")
+    assert RefAMConfig(resolution=64).preset == (64, 0.5, "0-5")
+
+
+def test_version_names_the_parts_and_changes_with_results_only():
+    version = RefAMConfig().model_version()
+    assert version.startswith("refam-tiny-b0-5-t0.5-sam.tiny-")
+    assert (
+        RefAMConfig(model="org/FLUX.1-dev", sam="vit_h", blocks="3,7-9")
+        .model_version()
+        .startswith("refam-flux.1.dev-b3.7-9-t0.5-sam.vit.h-")
+    )
+    same = [{"device": "cpu"}, {"text_cache": 1}, {"image_cache": 1}, {"blocks": "0,1,2-5"}, {"resolution": 128}]
+    assert {RefAMConfig(**change).model_version() for change in same} == {version}
+    other = [{"seed": 1}, {"magnets": ""}, {"noun_phrase": False}, {"points": 1}, {"blocks": "0-4"}, {"sam": "none"}]
+    assert len({RefAMConfig(**change).model_version() for change in other} | {version}) == len(other) + 1
+
+
+def test_block_lists():
+    assert parse_blocks("10-18") == tuple(range(10, 19))
+    assert parse_blocks(" 3 , 1,1-2 ") == (1, 2, 3)
+
+
+def test_config_and_package_load_nothing_heavy():
+    code = "import sys, refam, refam.config; print({'torch', 'numpy', 'PIL'} & set(sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "set()"

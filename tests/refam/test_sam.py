@@ -1,0 +1,112 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from refam.errors import ModelNotFoundError
+from refam.heatmap import Point
+from refam.sam import SegmentAnything
+from refam.torchvision_standins import import_segment_anything
+from tests.refam.conftest import SAM_CONFIG
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def sam(sam_folder):
+    return SegmentAnything.from_name(str(sam_folder), CPU, image_cache=2)
+
+
+def test_candidates_have_the_images_size(sam, image):
+    candidates = sam.candidates(image, [Point(10, 10), Point(50, 30, on_target=False)])
+    assert len(candidates) == 3
+    assert all(candidate.mask.shape == (40, 60) and candidate.mask.dtype == bool for candidate in candidates)
+
+
+def test_an_image_is_embedded_once_and_prompted_many_times(sam, image):
+    embedded = []
+    sam._predictor.model.image_encoder.register_forward_hook(lambda *_: embedded.append(True))
+    first = sam.candidates(image, [Point(10, 10)])
+    sam.candidates(image.rotate(90, expand=True), [Point(10, 10)])
+    again = sam.candidates(image.copy(), [Point(10, 10)])
+    assert len(embedded) == 2
+    assert all(np.array_equal(a.mask, b.mask) for a, b in zip(first, again, strict=True))
+    for angle in (180, 270):
+        sam.candidates(image.rotate(angle), [Point(10, 10)])
+    sam.candidates(image, [Point(10, 10)])
+    assert len(embedded) == 5
+    assert len(sam._embeddings) == 2
+
+
+def test_negative_points_reach_sam(sam, image, monkeypatch):
+    seen = {}
+    ordinary = sam._predictor.predict
+    monkeypatch.setattr(sam._predictor, "predict", lambda **prompt: seen.update(prompt) or ordinary(**prompt))
+    sam.candidates(image, [Point(10, 12), Point(50, 30, on_target=False)])
+    assert seen["point_coords"].tolist() == [[10, 12], [50, 30]]
+    assert seen["point_labels"].tolist() == [1, 0]
+
+
+def test_an_official_checkpoint_is_told_by_its_width(tmp_path, monkeypatch):
+    registry = import_segment_anything().sam_model_registry
+    with torch.device("meta"):
+        official = registry["vit_b"]()
+    small = {"image_encoder.pos_embed": official.image_encoder.pos_embed.new_zeros((1, 1, 1, 768), device="cpu")}
+    torch.save(small, tmp_path / "some.pth")
+    built = []
+    monkeypatch.setitem(registry, "vit_b", lambda: built.append("vit_b") or _Accepting())
+    SegmentAnything.from_name(str(tmp_path / "some.pth"), CPU, image_cache=1)
+    assert built == ["vit_b"]
+
+
+class _Accepting(torch.nn.Module):
+    """Takes any weights, and has the one attribute that SamPredictor asks for."""
+
+    class image_encoder:  # noqa: N801
+        img_size = 64
+
+    def load_state_dict(self, weights):
+        assert "image_encoder.pos_embed" in weights
+
+
+@pytest.mark.parametrize("name", ["nowhere.pth", "some.pth", "folder"])
+def test_a_checkpoint_that_cannot_be_loaded_is_named_with_the_remedy(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    torch.save({"image_encoder.pos_embed": torch.zeros(1, 1, 1, 7)}, tmp_path / "some.pth")
+    with pytest.raises(ModelNotFoundError, match=r"REFAM_SAM.*Set it to 'tiny', 'none'"):
+        SegmentAnything.from_name(str(tmp_path / name), CPU, image_cache=1)
+
+
+def test_offline_an_official_name_says_where_to_put_the_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(ModelNotFoundError, match=r"sam_vit_b_01ec64\.pth is missing; download it from https"):
+        SegmentAnything.from_name("vit_b", CPU, image_cache=1)
+
+
+def test_an_official_name_is_found_in_torchs_hub_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    torch.save({"image_encoder.pos_embed": torch.zeros(1, 1, 1, 7)}, tmp_path / "checkpoints" / "sam_vit_b_01ec64.pth")
+    with pytest.raises(ModelNotFoundError, match="width 7"):
+        SegmentAnything.from_name("vit_b", CPU, image_cache=1)
+
+
+def test_no_standin_outlives_the_import():
+    code = (
+        "import sys; from refam.torchvision_standins import import_segment_anything as load; load();"
+        "print([name for name in sys.modules if name.partition('.')[0] == 'torchvision'"
+        " and not hasattr(sys.modules[name], '__file__')])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_the_resize_keeps_the_aspect_ratio():
+    transform = import_segment_anything().utils.transforms.ResizeLongestSide(SAM_CONFIG["image_size"])
+    resized = transform.apply_image(np.zeros((40, 60, 3), dtype=np.uint8))
+    assert resized.shape == (43, 64, 3)
+    assert Image.fromarray(resized).size == (64, 43)

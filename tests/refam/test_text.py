@@ -1,0 +1,96 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refam.backbones import Piece
+from refam.errors import ExpressionError, RefAMError
+from refam.text import MAX_CHARACTERS, Role, choose_magnets, read_text
+
+MAGNETS = ("_", "with", "a", "the", "pink")
+
+
+def by_word(text):
+    """A tokenizer without sub-words."""
+    pieces, end = [], 0
+    for word in text.split():
+        start = text.index(word, end)
+        end = start + len(word)
+        pieces.append(Piece("▁" + word, start, end, special=False))
+    return [*pieces, Piece("</s>", 0, 0, special=True)]
+
+
+def test_published_example(refam):
+    tokenize = refam.backbone.tokenize
+    text = read_text("A largest orange  goldfish", (), tokenize)
+    assert [(token.text, token.role) for token in text.tokens] == [
+        ("▁", Role.BARE),
+        ("a", Role.STOP),
+        ("▁largest", Role.WORD),
+        ("▁orange", Role.WORD),
+        ("▁gold", Role.WORD),
+        ("fish", Role.WORD),
+        ("</s>", Role.END),
+    ]
+    text = read_text("a largest orange goldfish", MAGNETS, tokenize)
+    assert len(text.tokens) == 19
+    assert " ".join(token.text for token in text.tokens[7:]) == "▁ _ </s> ▁with </s> ▁ a </s> ▁the </s> ▁pink </s>"
+    assert [token.text for token in text.tokens if token.role is Role.MAGNET] == ["_", "▁with", "a", "▁the", "▁pink"]
+    assert sum(token.role is Role.END for token in text.tokens) == 6
+    assert text.strings == ("a largest orange goldfish", *MAGNETS)
+
+
+def test_pieces_of_a_word_share_its_role_and_index(refam):
+    tokens = read_text("the goldfish on the left", (), refam.backbone.tokenize).tokens
+    assert [(token.text, token.role, token.word) for token in tokens] == [
+        ("▁the", Role.STOP, 0),
+        ("▁gold", Role.WORD, 1),
+        ("fish", Role.WORD, 1),
+        ("▁on", Role.STOP, 2),
+        ("▁the", Role.STOP, 3),
+        ("▁left", Role.SIDE, 4),
+        ("</s>", Role.END, None),
+    ]
+
+
+def test_punctuation_is_bare():
+    tokens = read_text("zebra , ball", (), by_word).tokens
+    assert [token.role for token in tokens] == [Role.WORD, Role.BARE, Role.WORD, Role.END]
+
+
+@pytest.mark.parametrize(
+    ("expression", "colours"),
+    [("a red ball", "pink"), ("a pink ball", "purple"), ("Pink and purple", "cyan"), ("pink purple cyan", "pink")],
+)
+def test_the_colour_magnet_avoids_the_expression(expression, colours):
+    assert choose_magnets(expression, "_ with pink", "pink purple cyan") == ("_", "with", colours)
+
+
+def test_no_magnets():
+    assert choose_magnets("a ball", "", "pink purple cyan") == ()
+
+
+@pytest.mark.parametrize(
+    ("expression", "says"),
+    [
+        ("", "empty"),
+        (" \n\t", "empty"),
+        ("!?", "No word"),
+        ("the one with it", "No word"),
+        (7, "type int"),
+        (None, "type NoneType"),
+        ("zebra " * 513, "at most 512"),
+        ("x" * (MAX_CHARACTERS + 1), str(MAX_CHARACTERS)),
+    ],
+)
+def test_a_bad_expression_is_refused(expression, says):
+    with pytest.raises(ExpressionError, match=says):
+        read_text(expression, (), by_word)
+
+
+@given(st.text(max_size=60))
+def test_any_string_is_read_or_refused(expression):
+    try:
+        text = read_text(expression, MAGNETS, by_word)
+    except RefAMError:
+        return
+    assert any(token.role in (Role.WORD, Role.SIDE) for token in text.tokens)
