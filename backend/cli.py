@@ -1,0 +1,102 @@
+"""`refam-backend`: up, serve, worker, status, doctor."""
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from backend.errors import BackendError
+from backend.settings import Settings, load_settings
+from refam.errors import RefAMError
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Label Studio ML backend that paints masks from words. Settings come from the environment; see README.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+@app.command()
+def up() -> None:
+    """Start everything: Redis where REDIS_URL is empty, the web server, and a worker for each device."""
+    from backend.supervisor import up as run  # noqa: PLC0415  # each command loads only what it needs
+
+    _exit_with(lambda settings: run(settings, typer.echo))
+
+
+@app.command()
+def serve() -> None:
+    """Start the web server that Label Studio connects to."""
+    from backend.app import serve as run  # noqa: PLC0415
+
+    _exit_with(run)
+
+
+@app.command()
+def worker(
+    burst: Annotated[bool, typer.Option(help="Stop when the queues are empty.")] = False,
+) -> None:
+    """Start one worker, which loads the model on REFAM_DEVICE and makes the masks."""
+
+    def run(settings: Settings) -> int:
+        from backend.queue import connect  # noqa: PLC0415
+        from backend.worker import work  # noqa: PLC0415
+
+        return work(connect(settings), settings, burst=burst)
+
+    _exit_with(run)
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show queues, workers, and the tasks that failed, with reasons."""
+
+    def run(settings: Settings) -> None:
+        from backend.queue import JobQueue, connect  # noqa: PLC0415
+        from backend.status import collect, tables  # noqa: PLC0415
+
+        state = collect(JobQueue(connect(settings), settings), settings)
+        if as_json:
+            typer.echo(json.dumps(state, indent=2))
+        else:
+            Console().print(*tables(state), sep="\n")
+
+    _exit_with(run)
+
+
+@app.command()
+def doctor() -> None:
+    """Check torch, the model, Redis and Label Studio, and say what to do where something is wrong."""
+    from backend.doctor import examine  # noqa: PLC0415
+
+    console, sick = Console(highlight=False, soft_wrap=True), False
+    for finding in examine():
+        colour = {"ok": "green", "note": "yellow", "wrong": "red"}[finding.verdict]
+        console.print(
+            f"[{colour}]{finding.verdict:6}[/] [bold]{finding.subject}[/]: {finding.message}", highlight=False
+        )
+        if finding.remedy:
+            console.print(f"       {finding.remedy}", highlight=False)
+        sick |= finding.verdict == "wrong"
+    raise typer.Exit(1 if sick else 0)
+
+
+def _exit_with(run: Callable[[Settings], int | None]) -> NoReturn:
+    """Run a command and exit with its code; what is wrong on purpose is said without a traceback."""
+    try:
+        settings = load_settings()
+        logging.basicConfig(level=settings.log_level, format=LOG_FORMAT)
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, which may hold secrets
+        code = run(settings)
+    except (BackendError, RefAMError) as error:
+        typer.secho(str(error), fg="red", err=True)
+        code = 1
+    raise typer.Exit(code or 0)

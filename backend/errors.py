@@ -1,0 +1,60 @@
+"""What can go wrong in the backend, as one family. Every message names what is wrong and what to do about it.
+
+BackendError
+├── SettingsError         an environment variable cannot be used
+├── QueueUnavailableError no Redis where the settings say
+├── TemporaryError        something outside failed for now: the job is tried again with back-off
+└── TaskError             the task itself is bad: it fails at once, for good, and alone
+    └── LabelConfigError  the project's label config cannot be used
+"""
+
+__all__ = [
+    "BackendError",
+    "LabelConfigError",
+    "QueueUnavailableError",
+    "SettingsError",
+    "TaskError",
+    "TemporaryError",
+]
+
+
+class BackendError(Exception):
+    """Base of all errors that the backend raises on purpose."""
+
+
+class SettingsError(BackendError):
+    """An environment variable is malformed, unknown, or contradicts another."""
+
+
+class QueueUnavailableError(BackendError):
+    """Redis cannot be reached."""
+
+
+class TemporaryError(BackendError):
+    """A service was slow, down or overloaded. Trying again later may succeed."""
+
+
+class TaskError(BackendError):
+    """Input that no retry can mend.
+
+    field: what is wrong: a field of the task's data, a tag of the label config, or a setting.
+    message: what is wrong with it.
+    remedy: what the user can do.
+    """
+
+    def __init__(self, field: str, message: str, remedy: str) -> None:
+        super().__init__(f"{field}: {message} {remedy}")
+        self.field = field
+        self.message = message
+        self.remedy = remedy
+
+    def as_json(self) -> dict[str, str]:
+        """The three parts, as they appear in answers and in the list of failures."""
+        return {"field": self.field, "message": self.message, "remedy": self.remedy}
+
+
+class LabelConfigError(TaskError):
+    """The label config is malformed, unsafe, or lacks a tag that is needed."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__("label_config", message, remedy)

@@ -1,0 +1,140 @@
+"""What a job does: fetch the image, ask the segmenter, make the prediction. Runs in the worker."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import asdict
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from redis import Redis
+from rq import get_current_job
+from rq.exceptions import AbandonedJobError
+from rq.job import Job
+from rq.timeouts import JobTimeoutException
+
+from backend.errors import TaskError, TemporaryError
+from backend.images import ImageLoader
+from backend.labels import TaskRequest
+from backend.queue import JobQueue, Outcome
+from backend.results import prediction
+from backend.settings import Settings
+from refam.errors import ExpressionError
+
+__all__ = ["Predictor", "Segmenter", "on_failure", "run", "serving"]
+
+logger = logging.getLogger(__name__)
+
+
+class Segmentation(Protocol):
+    """What a segmenter answers: the mask, bool [H, W], of the image's size, and a score in [0, 1]."""
+
+    @property
+    def mask(self) -> NDArray[np.bool_]: ...
+
+    @property
+    def score(self) -> float: ...
+
+
+class Segmenter(Protocol):
+    """The part of `refam.RefAM` that jobs need."""
+
+    def segment(self, image: Image.Image, expression: str) -> Segmentation: ...
+
+
+class Predictor:
+    """Turns requests into predictions with one warm segmenter."""
+
+    def __init__(self, segmenter: Segmenter, loader: ImageLoader, queue: JobQueue, settings: Settings) -> None:
+        self.queue = queue
+        self.settings = settings
+        self._segmenter = segmenter
+        self._loader = loader
+
+    def predict(self, request: TaskRequest) -> dict[str, Any]:
+        """The prediction of one task. Raises TaskError, or TemporaryError where trying again may help."""
+        if request.model_version != self.settings.model_version:
+            raise TaskError(
+                "model_version",
+                f"the task was queued for {request.model_version}, but the worker runs {self.settings.model_version}.",
+                "Start web process and workers with the same REFAM_* settings.",
+            )
+        image = self._loader.load(request.image, request.image_field)
+        masks = []
+        for expression in request.expressions:
+            try:
+                segmentation = self._segmenter.segment(image, expression.text)
+            except ExpressionError as error:
+                raise TaskError(request.text_field, str(error), "Change the text.") from None
+            masks.append((segmentation.mask, segmentation.score))
+        if not any(mask.any() for mask, _ in masks):
+            raise TaskError(request.text_field, "nothing in the image answers the text.", "Describe it otherwise.")
+        return prediction(request, masks)
+
+
+_predictor: ContextVar[Predictor] = ContextVar("predictor")
+
+
+@contextmanager
+def serving(predictor: Predictor) -> Iterator[None]:
+    """While this lasts, jobs of this process are run by `predictor`."""
+    token = _predictor.set(predictor)
+    try:
+        yield
+    finally:
+        _predictor.reset(token)
+
+
+def run(content: dict[str, Any]) -> dict[str, Any]:
+    """The job. Returns an Outcome as a dict; bad input is an outcome, too, and is not tried again."""
+    predictor, request = _predictor.get(), TaskRequest.from_json(content)
+    try:
+        outcome = Outcome(prediction=predictor.predict(request))
+    except TaskError as error:
+        job = get_current_job()
+        if job:
+            job.result_ttl = predictor.settings.failure_ttl
+        return asdict(_fail(predictor.queue, request, error))
+    predictor.queue.count("done")
+    predictor.queue.settle([(request.project, request.task, outcome)])
+    return asdict(outcome)
+
+
+def on_failure(
+    job: Job,
+    connection: Redis,
+    kind: type[BaseException],
+    error: BaseException,
+    trace: TracebackType | None,
+) -> None:
+    """Called by RQ after each exception of a job, and for jobs whose worker died. Records the last one."""
+    if kind is JobTimeoutException:
+        job.retries_left = 0  # it would only take as long again
+    if job.should_retry:
+        return
+    predictor, request = _predictor.get(), TaskRequest.from_json(job.args[0])
+    job.meta["failure"] = _fail(predictor.queue, request, _reason(kind, error, predictor.settings)).failure
+    job.save_meta()  # type: ignore[no-untyped-call]
+
+
+def _fail(queue: JobQueue, request: TaskRequest, error: TaskError) -> Outcome:
+    logger.warning("Task %s of project %s failed: %s", request.task, request.project, error)
+    outcome = Outcome(failure=error.as_json())
+    queue.count("failed")
+    queue.settle([(request.project, request.task, outcome)])
+    return outcome
+
+
+def _reason(kind: type[BaseException], error: BaseException, settings: Settings) -> TaskError:
+    if kind is JobTimeoutException:
+        remedy = "Use a faster device, or raise REFAM_BACKEND_JOB_TIMEOUT."
+        return TaskError("job", f"it took longer than {settings.job_timeout} s.", remedy)
+    if kind is AbandonedJobError:
+        return TaskError("job", "its worker died again and again.", "See the worker's log; it may lack memory.")
+    if isinstance(error, TemporaryError):
+        return TaskError("image", f"{error} It was tried {len(settings.retry_delays) + 1} times.", "Try again later.")
+    return TaskError("job", f"the worker failed with {kind.__name__}.", "See the worker's log.")

@@ -1,0 +1,264 @@
+"""Label config and task data -> what to look for, and which tags to answer with.
+
+Runs in the web process, so that bad input is found before anything is queued.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any, Self
+
+from defusedxml import DefusedXmlException, ElementTree  # type: ignore[import-untyped]
+from label_studio_sdk.label_interface.interface import LabelInterface
+
+from backend.errors import LabelConfigError, TaskError
+from backend.settings import Settings
+
+__all__ = ["Control", "Expression", "Layout", "TaskRequest", "prompt_texts", "read_label_config"]
+
+RESULT_TAGS = ("brushlabels", "bitmasklabels", "polygonlabels", "rectanglelabels")
+TAGS_NEEDED = "a <BrushLabels> tag (or BitmaskLabels, PolygonLabels, RectangleLabels)"
+FALLBACK_TEXT_FIELD = "text"
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A referring expression, and the label that its mask gets."""
+
+    text: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Control:
+    """A tag of the label config that takes results: its name, its kind (one of RESULT_TAGS) and its labels."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TaskRequest:
+    """All that a job needs to know of a task. Equal requests of one model version have equal job ids.
+
+    image: what the task's data holds: a URL, a path on Label Studio, or a data URI.
+    image_tag: name of the Image tag.
+    task, project: ids in Label Studio, for messages only.
+    """
+
+    image: str
+    image_field: str
+    image_tag: str
+    text_field: str
+    expressions: tuple[Expression, ...]
+    controls: tuple[Control, ...]
+    model_version: str
+    task: str
+    project: str
+
+    def job_id(self) -> str:
+        """Hex digest of all that decides the result."""
+        work = {name: value for name, value in asdict(self).items() if name not in ("task", "project")}
+        return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()[:40]
+
+    def as_json(self) -> dict[str, Any]:
+        """A dict that JSON can hold; `from_json` reads it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Read what `as_json` wrote."""
+        expressions = tuple(Expression(**expression) for expression in content["expressions"])
+        controls = tuple(Control(c["name"], c["kind"], tuple(c["labels"])) for c in content["controls"])
+        return cls(**{**content, "expressions": expressions, "controls": controls})
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a label config asks for: where image and text are found, and which tags take results."""
+
+    image_tag: str
+    image_field: str
+    text_field: str | None
+    controls: tuple[Control, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of all controls, each once, in the config's order."""
+        return tuple(dict.fromkeys(label for control in self.controls for label in control.labels))
+
+    def request(
+        self, task: Mapping[str, Any], settings: Settings, project: str, prompts: list[str] | None = None
+    ) -> TaskRequest:
+        """What `task` asks for; `prompts`, if any, replace the task's own text.
+
+        Raises TaskError where image, text or label is missing or unusable.
+        """
+        data = task["data"]
+        text_field = settings.text_field or self.text_field or FALLBACK_TEXT_FIELD
+        return TaskRequest(
+            image=self._image(data),
+            image_field=self.image_field,
+            image_tag=self.image_tag,
+            text_field=text_field,
+            expressions=tuple(self._expressions(data, text_field, settings, prompts)),
+            controls=self.controls,
+            model_version=settings.model_version,
+            task=str(task.get("id")),
+            project=project,
+        )
+
+    def _image(self, data: Mapping[str, Any]) -> str:
+        image = data.get(self.image_field)
+        if not isinstance(image, str) or not image.strip():
+            raise TaskError(
+                self.image_field,
+                "the task has no image here." if not image else f"the image is no text but {_kind(image)}.",
+                f"Put the image's URL, path or data URI into the field {self.image_field!r} of the task's data.",
+            )
+        return image.strip()
+
+    def _expressions(
+        self, data: Mapping[str, Any], field: str, settings: Settings, prompts: list[str] | None
+    ) -> list[Expression]:
+        entries = prompts or _entries(data.get(field), field)
+        if len(entries) > settings.max_expressions:
+            raise TaskError(
+                field,
+                f"the task has {len(entries)} expressions; at most {settings.max_expressions} are allowed.",
+                "Split the task, or raise REFAM_BACKEND_MAX_EXPRESSIONS.",
+            )
+        return [self._expression(entry, field, data, settings) for entry in entries]
+
+    def _expression(self, entry: Any, field: str, data: Mapping[str, Any], settings: Settings) -> Expression:
+        text, label = (entry.get("text"), entry.get("label")) if isinstance(entry, Mapping) else (entry, None)
+        if not isinstance(text, str):
+            found = "an entry without a text" if text is None else f"{_kind(text)}"
+            raise TaskError(field, f"the text is {found}.", f"Write a sentence into the field {field!r}.")
+        text = " ".join(text.split())
+        if not text:
+            raise TaskError(field, "the text is empty.", f"Write into {field!r} what to look for.")
+        if len(text) > settings.max_text_length:
+            raise TaskError(
+                field,
+                f"the text has {len(text)} characters; at most {settings.max_text_length} are allowed.",
+                "Shorten it, or raise REFAM_BACKEND_MAX_TEXT_LENGTH.",
+            )
+        return Expression(text, self._label(label or data.get("label"), text))
+
+    def _label(self, wanted: Any, text: str) -> str:
+        """The label asked for; else the only one; else the one whose name comes first in the text."""
+        known = ", ".join(self.labels)
+        if wanted:
+            named = next((label for label in self.labels if label.casefold() == str(wanted).casefold()), None)
+            if named is None:
+                raise TaskError(
+                    "label",
+                    f"the label {str(wanted)[:100]!r} is not in the label config.",
+                    f"Use one of {known}, or add it to the label config.",
+                )
+            return named
+        if len(self.labels) == 1:
+            return self.labels[0]
+        found = [(match.start(), -len(label), label) for label in self.labels if (match := _mention(label, text))]
+        if not found:
+            raise TaskError(
+                "label",
+                "the text does not say which label its mask gets.",
+                f"Name one of {known} in the text, or put it beside the text, or into the task's field 'label'.",
+            )
+        return min(found)[2]
+
+
+@lru_cache(maxsize=64)
+def read_label_config(config: str) -> Layout:
+    """Read a label config.
+
+    Raises LabelConfigError if it is malformed, holds a document type or entities, or lacks an image or result tag.
+    """
+    interface = _parse(config)
+    controls_by_image: dict[str, list[Control]] = {}
+    for tag in interface.controls:
+        is_prompt = tag.attr.get("smart") == "true" or tag.attr.get("smartOnly") == "true"
+        kind = tag.tag.lower()
+        if kind not in RESULT_TAGS or (is_prompt and kind in ("rectanglelabels", "polygonlabels")):
+            continue
+        labels = tuple(tag.labels or ())
+        if labels:
+            controls_by_image.setdefault(tag.to_name[0], []).append(Control(tag.name, kind, labels))
+    images = [tag for tag in interface.objects if tag.tag.lower() == "image"]
+    if not images:
+        raise LabelConfigError("there is no image tag.", 'Add <Image name="image" value="$image"/>.')
+    image = next((tag for tag in images if tag.name in controls_by_image), None)
+    if image is None:
+        raise LabelConfigError(
+            "no tag with labels takes masks of the image.",
+            f'Add {TAGS_NEEDED} with toName="{images[0].name}" and at least one <Label>.',
+        )
+    texts = [tag for tag in interface.objects if tag.tag.lower() == "text" and tag.value_is_variable]
+    return Layout(
+        image_tag=image.name,
+        image_field=_image_field(image),
+        text_field=texts[0].value_name if texts else None,
+        controls=tuple(controls_by_image[image.name]),
+    )
+
+
+def prompt_texts(context: Mapping[str, Any]) -> list[str]:
+    """Texts that the annotator typed, in an interactive request's context."""
+    results = context.get("result") or []
+    values = [result.get("value") for result in results if isinstance(result, Mapping)]
+    texts = [value.get("text") for value in values if isinstance(value, Mapping)]
+    flat = [text for entry in texts for text in (entry if isinstance(entry, list) else [entry])]
+    return [text for text in flat if isinstance(text, str) and text.strip()]
+
+
+def _parse(config: str) -> LabelInterface:
+    remedy = "Copy the label config from the project's settings, without a document type or entities."
+    if not config.strip():
+        raise LabelConfigError("it is empty.", f"Give the project an <Image> tag and {TAGS_NEEDED}.")
+    try:
+        ElementTree.fromstring(config, forbid_dtd=True)
+    except DefusedXmlException:
+        raise LabelConfigError("it declares a document type or entities, which is not allowed.", remedy) from None
+    except (ElementTree.ParseError, ValueError) as error:
+        raise LabelConfigError(f"it is not well-formed XML ({error}).", remedy) from None
+    try:
+        return LabelInterface(config)
+    except Exception as error:  # the parser raises whatever an unusual tag leads to
+        raise LabelConfigError(f"Label Studio's parser refuses it ({error}).", remedy) from error
+
+
+def _image_field(image: Any) -> str:
+    remedy = f'Write <Image name="{image.name}" value="$image"/>, where image is a field of the task\'s data.'
+    if image.attr.get("valueList"):
+        raise LabelConfigError(f"the image tag {image.name!r} shows a list of images, which is not supported.", remedy)
+    if not image.value_is_variable:
+        raise LabelConfigError(f"the image tag {image.name!r} names no field of the task's data.", remedy)
+    return str(image.value_name)
+
+
+def _entries(value: Any, field: str) -> list[Any]:
+    """The expressions of a text field, which holds a text, {"text", "label"}, or a list of these."""
+    entries = value if isinstance(value, list) else [value]
+    if not entries or entries == [None]:
+        raise TaskError(
+            field,
+            "the task has no text here.",
+            f"Write what to look for into the field {field!r} of the task's data, "
+            'or show another field with <Text name="text" value="$field"/>, or set REFAM_BACKEND_TEXT_FIELD.',
+        )
+    return entries
+
+
+def _mention(label: str, text: str) -> re.Match[str] | None:
+    return re.search(rf"(?<!\w){re.escape(label)}(?!\w)", text, re.IGNORECASE)
+
+
+def _kind(value: Any) -> str:
+    names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    return names.get(type(value), "nothing")

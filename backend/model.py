@@ -1,0 +1,125 @@
+"""The plugin: Label Studio's tasks in, predictions out."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+from backend.errors import LabelConfigError, TaskError
+from backend.labels import TaskRequest, prompt_texts, read_label_config
+from backend.ml_base import LabelStudioMLBase
+from backend.queue import JobQueue, Outcome, Priority, connect
+from backend.settings import Settings, load_settings
+
+__all__ = ["Answer", "RefAMBackend", "refuse"]
+
+Prediction = dict[str, Any]
+Task = Mapping[str, Any]
+NOT_YET: list[Any] = []  # Label Studio stores nothing for an empty list, and logs no error
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What /predict answers: for each task its prediction or `[]`; and why tasks failed or have to wait."""
+
+    results: list[Prediction | list[Any]]
+    errors: list[dict[str, str]] = field(default_factory=list)
+
+
+class RefAMBackend(LabelStudioMLBase):  # type: ignore[misc]
+    """RefAM as a Label Studio ML backend. Works under label-studio-ml 1.0.9 and 2.x.
+
+    The masks are made by workers (`refam-backend worker`); this class reads tasks, queues them and answers with what is
+    ready.
+    """
+
+    def __init__(
+        self, *args: Any, queue: JobQueue | None = None, settings: Settings | None = None, **kwargs: Any
+    ) -> None:
+        """Arguments are those of the installed label-studio-ml, and:
+
+        queue, settings: from the environment if absent.
+        Raises LabelConfigError if the label config cannot be used.
+        """
+        self._queue, self._settings = (queue, settings) if queue and settings else _from_environment()
+        given = inspect.signature(LabelStudioMLBase.__init__).bind_partial(self, *args, **kwargs).arguments
+        if given.get("label_config") is not None:
+            read_label_config(given["label_config"])  # before the base class, which would resolve entities
+        try:
+            super().__init__(*args, **kwargs)
+        except (KeyError, ValueError) as error:
+            raise LabelConfigError(
+                f"label-studio-ml cannot read it ({error!r}).", "Give every tag a name and a value."
+            ) from error
+
+    def setup(self) -> None:
+        """Called by label-studio-ml 2.x: say what answers."""
+        self.set("model_version", self._settings.model_version)
+
+    def predict(
+        self, tasks: list[dict[str, Any]], context: dict[str, Any] | None = None, **kwargs: Any
+    ) -> list[Prediction | list[Any]]:
+        """Predictions for `tasks`, one entry each: a prediction, or `[]` if it is not ready or failed.
+
+        One task is waited for, within REFAM_BACKEND_INLINE_SECONDS; several are queued and fetched by the next call.
+        context: what the annotator drew and typed, in an interactive request; the entry is then always a prediction.
+        """
+        return self.answer(tasks, context).results
+
+    def answer(self, tasks: Sequence[Task], context: Mapping[str, Any] | None = None, *, wait: bool = True) -> Answer:
+        """As `predict`, and with the reasons where there is no prediction. Raises LabelConfigError."""
+        layout = read_label_config(self.label_config or "")
+        prompts = prompt_texts(context) if context else []
+        if context and context.get("result") and not prompts:
+            return _assemble(tasks, context, {}, self._queue, self._settings)  # clicks and shapes without a text
+        requests: dict[int, TaskRequest] = {}
+        outcomes: dict[int, Outcome | None] = {}
+        for number, task in enumerate(tasks):
+            try:
+                requests[number] = layout.request(task, self._settings, _project(task), prompts)
+            except TaskError as error:
+                outcomes[number] = Outcome(failure=error.as_json())
+        alone = len(tasks) == 1 and wait
+        priority = Priority.INTERACTIVE if alone else Priority.BATCH
+        outcomes |= zip(requests, self._queue.submit(list(requests.values()), priority), strict=True)
+        obstacles = self._queue.obstacles() if alone and outcomes[0] is None else []
+        if alone and outcomes[0] is None and not obstacles:
+            outcomes[0] = self._queue.wait(requests[0], self._settings.inline_seconds)
+        answer = _assemble(tasks, context, outcomes, self._queue, self._settings)
+        return replace(answer, errors=answer.errors + obstacles)
+
+
+def refuse(
+    tasks: Sequence[Task], context: Mapping[str, Any] | None, error: TaskError, queue: JobQueue, settings: Settings
+) -> Answer:
+    """The answer where every task fails for the same reason, such as an unusable label config."""
+    return _assemble(
+        tasks, context, dict.fromkeys(range(len(tasks)), Outcome(failure=error.as_json())), queue, settings
+    )
+
+
+def _assemble(
+    tasks: Sequence[Task],
+    context: Mapping[str, Any] | None,
+    outcomes: Mapping[int, Outcome | None],
+    queue: JobQueue,
+    settings: Settings,
+) -> Answer:
+    """Note failures in the queue's list, and put the answer together."""
+    ended = [(_project(tasks[n]), str(tasks[n].get("id")), outcome) for n, outcome in outcomes.items() if outcome]
+    queue.settle(ended)
+    nothing = {"model_version": settings.model_version, "score": 0.0, "result": []}
+    empty = NOT_YET if context is None else nothing  # an annotator's request must get a prediction
+    results = [(outcome and outcome.prediction) or empty for outcome in map(outcomes.get, range(len(tasks)))]
+    return Answer(results, [{"task": task, **outcome.failure} for _, task, outcome in ended if outcome.failure])
+
+
+@cache
+def _from_environment() -> tuple[JobQueue, Settings]:
+    settings = load_settings()
+    return JobQueue(connect(settings), settings), settings
+
+
+def _project(task: Task) -> str:
+    return str(task.get("project") or "")

@@ -1,0 +1,243 @@
+"""The queue: RQ on Redis. The only module that knows names and keys.
+
+Keys beside RQ's own:
+    refam:counts        hash: done, failed. Jobs that ended, ever
+    refam:failures      sorted set: project/task by time of failure, the newest MAX_FAILURES of them
+    refam:failure       hash: project/task -> JSON {project, task, field, message, remedy, at}
+    refam:problems      hash: device -> JSON {field, message, remedy, at}. Why a worker cannot start
+"""
+
+import json
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, cast
+
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from rq import Queue, Retry
+from rq.callbacks import Callback
+from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
+from rq.job import Job, JobStatus
+from rq.serializers import JSONSerializer
+from rq.worker_registration import get_keys
+
+from backend.errors import QueueUnavailableError, TaskError
+from backend.labels import TaskRequest
+from backend.settings import Settings
+
+__all__ = ["JobQueue", "Outcome", "Priority", "connect"]
+
+COUNTS, FAILURES, FAILURE, PROBLEMS = "refam:counts", "refam:failures", "refam:failure", "refam:problems"
+PROBLEM_LIFETIME = 300  # seconds; a worker that still cannot start says so again
+POLL = 0.05  # seconds between two looks at a job that is waited for
+ENDED = (JobStatus.FINISHED, JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED)
+SOCKET_TIMEOUT = 30  # seconds; longer than any blocking command
+
+# Takes a job from one queue to another in one step, so that it is never in none. Does nothing once a worker has it.
+PROMOTE = """
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 1 then
+    redis.call('HSET', KEYS[3], 'origin', ARGV[2])
+    redis.call('RPUSH', KEYS[2], ARGV[1])
+    return 1
+end
+return 0
+"""
+
+
+class Priority(StrEnum):
+    """The queues, the more urgent one first. Workers empty them in this order."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: with Label Studio's prediction, or with a failure {field, message, remedy}."""
+
+    prediction: dict[str, Any] | None = None
+    failure: dict[str, str] | None = None
+
+
+def connect(settings: Settings) -> Redis:
+    """A connection to the Redis in use, tried out. Raises QueueUnavailableError, naming the remedy."""
+    connection = Redis.from_url(settings.redis_address, socket_timeout=SOCKET_TIMEOUT, socket_connect_timeout=5)
+    try:
+        connection.ping()
+    except (RedisConnectionError, OSError) as error:
+        where = "the Redis of REDIS_URL" if settings.redis_url else f"the private Redis in {settings.state_dir}"
+        remedy = "Check REDIS_URL." if settings.redis_url else "Run `refam-backend up`, or set REDIS_URL."
+        raise QueueUnavailableError(f"{where} cannot be reached ({type(error).__name__}). {remedy}") from None
+    return connection
+
+
+class JobQueue:
+    """Enqueues requests, each once, and knows how they ended."""
+
+    def __init__(self, connection: Redis, settings: Settings) -> None:
+        self.connection = connection
+        self._settings = settings
+        self.closing = threading.Event()
+        self._waiters = threading.BoundedSemaphore(settings.inline_waiters)
+        self._promote = connection.register_script(PROMOTE)
+        self.queues = {
+            priority: Queue(f"refam-{priority}", connection=connection, serializer=JSONSerializer)
+            for priority in Priority
+        }
+
+    def submit(self, requests: Sequence[TaskRequest], priority: Priority) -> list[Outcome | None]:
+        """Enqueue what is new; return each request's outcome, None where it is not known yet."""
+        ids = [request.job_id() for request in requests]
+        jobs = Job.fetch_many(ids, self.connection, JSONSerializer)
+        outcomes: list[Outcome | None] = []
+        for request, job in zip(requests, jobs, strict=True):
+            outcomes.append(self._outcome(job) if job else None)
+            if job is None:
+                self._enqueue(request, priority)
+            elif outcomes[-1] is None and priority is Priority.INTERACTIVE:
+                self._bring_forward(job)
+        return outcomes
+
+    def wait(self, request: TaskRequest, seconds: float) -> Outcome | None:
+        """The outcome of a submitted request, waited for.
+
+        None if it takes longer, if REFAM_BACKEND_INLINE_WAITERS wait already, or once `closing` is set.
+        """
+        if not self._waiters.acquire(blocking=False):
+            return None
+        try:
+            return self._wait(request, seconds)
+        finally:
+            self._waiters.release()
+
+    def settle(self, ended: Iterable[tuple[str, str, Outcome]]) -> None:
+        """Keep the list of failed tasks: (project, task, outcome) puts a task on it, or takes it off.
+
+        A task has one entry, its newest; the oldest entries beyond the bound are dropped.
+        """
+        now = time.time()
+        with self.connection.pipeline() as pipe:
+            for project, task, outcome in ended:
+                key = f"{project}/{task}"
+                if outcome.failure:
+                    entry = {"project": project, "task": task, **outcome.failure, "at": now}
+                    pipe.hset(FAILURE, key, json.dumps(entry))
+                    pipe.zadd(FAILURES, {key: now})
+                else:
+                    pipe.hdel(FAILURE, key)
+                    pipe.zrem(FAILURES, key)
+            pipe.zrange(FAILURES, 0, -self._settings.max_failures - 1)
+            surplus = pipe.execute()[-1]
+            if surplus:
+                pipe.hdel(FAILURE, *surplus)
+                pipe.zrem(FAILURES, *surplus)
+                pipe.execute()
+
+    def failures(self) -> list[dict[str, Any]]:
+        """The failed tasks, newest first."""
+        keys = cast(list[bytes], self.connection.zrevrange(FAILURES, 0, -1))
+        entries = self.connection.hmget(FAILURE, keys) if keys else []
+        return [json.loads(entry) for entry in entries if entry]
+
+    def count(self, ended: str) -> None:
+        """Count a job that ended: "done" or "failed"."""
+        self.connection.hincrby(COUNTS, ended, 1)
+
+    def counts(self) -> dict[str, int]:
+        """Jobs that ended, ever: done, failed."""
+        found = dict(zip(("done", "failed"), self.connection.hmget(COUNTS, ["done", "failed"]), strict=True))
+        return {name: int(number or 0) for name, number in found.items()}
+
+    def depths(self) -> dict[str, dict[str, int]]:
+        """For each queue: jobs waiting, running, and waiting for a further try."""
+        return {
+            priority: {
+                "waiting": queue.count,
+                "running": queue.started_job_registry.get_job_count(cleanup=False),
+                "retrying": queue.scheduled_job_registry.get_job_count(cleanup=False),
+            }
+            for priority, queue in self.queues.items()
+        }
+
+    def workers(self) -> list[dict[str, str]]:
+        """Live workers, as they describe themselves: see RefAMWorker.serialize."""
+        with self.connection.pipeline() as pipe:
+            for key in get_keys(connection=self.connection):
+                pipe.hgetall(key)
+            found = pipe.execute()
+        entries = [{name.decode(): value.decode() for name, value in entry.items()} for entry in found]
+        return [entry for entry in entries if "model_version" in entry and "death" not in entry]
+
+    def report_problem(self, device: str, error: TaskError) -> None:
+        """Say why the worker of a device cannot start."""
+        self.connection.hset(PROBLEMS, device, json.dumps({**error.as_json(), "at": time.time()}))
+
+    def solve_problem(self, device: str) -> None:
+        """The worker of a device has started."""
+        self.connection.hdel(PROBLEMS, device)
+
+    def problems(self) -> list[dict[str, Any]]:
+        """Why workers cannot start, as far as they said so lately."""
+        found = cast(dict[bytes, bytes], self.connection.hgetall(PROBLEMS))
+        entries = [{"device": device.decode(), **json.loads(entry)} for device, entry in found.items()]
+        return [entry for entry in entries if entry["at"] > time.time() - PROBLEM_LIFETIME]
+
+    def obstacles(self) -> list[dict[str, str]]:
+        """Why no worker will run a job soon, as {field, message, remedy}; empty if one will."""
+        versions = {worker["model_version"] for worker in self.workers()}
+        if self._settings.model_version in versions:
+            return []
+        if problems := self.problems():
+            return [{name: problem[name] for name in ("field", "message", "remedy")} for problem in problems]
+        if versions:
+            message = f"the workers run {', '.join(versions)}, not {self._settings.model_version}."
+            error = TaskError("model_version", message, "Start all with the same REFAM_* settings.")
+        else:
+            error = TaskError("worker", "none is running.", "Start `refam-backend worker`, or `refam-backend up`.")
+        return [error.as_json()]
+
+    def _wait(self, request: TaskRequest, seconds: float) -> Outcome | None:
+        job = Job(request.job_id(), self.connection, JSONSerializer)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not self.closing.wait(POLL):
+            try:
+                if job.get_status() in ENDED:
+                    return self._outcome(Job.fetch(job.id, self.connection, JSONSerializer))
+            except (InvalidJobOperation, NoSuchJobError):  # it has expired
+                return None
+        return None
+
+    def _enqueue(self, request: TaskRequest, priority: Priority) -> None:
+        delays = self._settings.retry_delays
+        with suppress(DuplicateJobError):  # somebody else was faster
+            self.queues[priority].enqueue_call(
+                "backend.jobs.run",
+                args=(request.as_json(),),
+                job_id=request.job_id(),
+                unique=True,
+                timeout=self._settings.job_timeout,
+                result_ttl=self._settings.result_ttl,
+                failure_ttl=self._settings.failure_ttl,
+                retry=Retry(max=len(delays), interval=list(delays)) if delays else None,
+                on_failure=Callback("backend.jobs.on_failure"),
+                # RQ logs the description. Its default would hold URLs, which may hold secrets.
+                description=f"task {request.task} of project {request.project}",
+            )
+
+    def _bring_forward(self, job: Job) -> None:
+        batch, interactive = self.queues[Priority.BATCH], self.queues[Priority.INTERACTIVE]
+        if job.origin == batch.name and job.get_status(refresh=False) == JobStatus.QUEUED:
+            self._promote(keys=[batch.key, interactive.key, job.key], args=[job.id, interactive.name])
+
+    def _outcome(self, job: Job) -> Outcome | None:
+        status = job.get_status(refresh=False)
+        if status == JobStatus.FINISHED:
+            return Outcome(**(job.return_value() or {}))
+        if status in ENDED:
+            unknown = TaskError("job", f"it was {status.value}.", "Ask for it again.")
+            return Outcome(failure=job.meta.get("failure") or unknown.as_json())
+        return None

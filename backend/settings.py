@@ -1,0 +1,243 @@
+"""Every setting, read from the environment and validated once. README's table is made from these descriptions."""
+
+import difflib
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from backend.errors import SettingsError
+from refam.config import RefAMConfig
+
+__all__ = ["Settings", "load_settings", "variables"]
+
+PREFIX = "REFAM_BACKEND_"
+MEBIBYTE = 2**20
+PILLOW_MAX_PIXELS = 178_956_970  # Pillow itself refuses more
+LABEL_STUDIO_TIMEOUT = 100  # seconds that Label Studio waits for /predict
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Schemes = Annotated[tuple[Literal["http", "https", "data"], ...], NoDecode, BeforeValidator(_split)]
+Delays = Annotated[tuple[Annotated[int, Field(ge=1)], ...], NoDecode, BeforeValidator(_split)]
+Folder = Annotated[Path, AfterValidator(Path.expanduser)]
+
+
+def _default_state_dir() -> Path:
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "refam-backend"
+
+
+class Settings(BaseSettings):
+    """The backend's settings. The model's own (`REFAM_*`) are in `Settings.refam`."""
+
+    model_config = SettingsConfigDict(case_sensitive=True, env_ignore_empty=True, extra="forbid", frozen=True)
+
+    redis_url: SecretStr | None = Field(
+        None,
+        validation_alias="REDIS_URL",
+        description="Redis for the queue, such as redis://host:6379/0, rediss:// for TLS. "
+        "Empty: a private server that `refam-backend up` starts.",
+    )
+    label_studio_url: str | None = Field(
+        None,
+        validation_alias="LABEL_STUDIO_URL",
+        description="Label Studio's address, to read uploaded images and local files from.",
+    )
+    label_studio_api_key: SecretStr | None = Field(
+        None,
+        validation_alias="LABEL_STUDIO_API_KEY",
+        description="A personal access token of Label Studio, or a legacy token. Sent to Label Studio only.",
+    )
+    basic_auth_user: str | None = Field(
+        None,
+        validation_alias="BASIC_AUTH_USER",
+        description="User name that Label Studio must give. Needs BASIC_AUTH_PASS. Empty: open to all who can connect.",
+    )
+    basic_auth_pass: SecretStr | None = Field(
+        None, validation_alias="BASIC_AUTH_PASS", description="Password that Label Studio must give."
+    )
+    host: str = Field("127.0.0.1", validation_alias=f"{PREFIX}HOST", description="Address the web server listens at.")
+    port: int = Field(
+        9090, ge=1, le=65535, validation_alias=f"{PREFIX}PORT", description="Port the web server listens at."
+    )
+    state_dir: Folder = Field(
+        default_factory=_default_state_dir,
+        validation_alias=f"{PREFIX}STATE_DIR",
+        description="Folder of the private Redis: its socket and its data. Default: ~/.local/state/refam-backend.",
+    )
+    devices: Names = Field(
+        (),
+        validation_alias=f"{PREFIX}DEVICES",
+        description="Devices for which `up` starts a worker each, such as cuda:0,cuda:1. Empty: one, on REFAM_DEVICE.",
+    )
+    stop_seconds: float = Field(
+        60,
+        ge=0,
+        validation_alias=f"{PREFIX}STOP_SECONDS",
+        description="How long `up` lets running jobs finish when it is stopped.",
+    )
+    text_field: str | None = Field(
+        None,
+        validation_alias=f"{PREFIX}TEXT_FIELD",
+        description="Field of the task's data that holds the text. Empty: the one the label config's Text tag shows.",
+    )
+    max_text_length: int = Field(
+        1000, ge=1, validation_alias=f"{PREFIX}MAX_TEXT_LENGTH", description="Longest expression, in characters."
+    )
+    max_expressions: int = Field(
+        50, ge=1, validation_alias=f"{PREFIX}MAX_EXPRESSIONS", description="Most expressions in one task."
+    )
+    inline_seconds: float = Field(
+        60,
+        ge=0,
+        lt=LABEL_STUDIO_TIMEOUT,
+        validation_alias=f"{PREFIX}INLINE_SECONDS",
+        description="How long a request for a single task waits for its result. "
+        f"Label Studio gives up after {LABEL_STUDIO_TIMEOUT} s.",
+    )
+    inline_waiters: int = Field(
+        32,
+        ge=1,
+        le=1000,
+        validation_alias=f"{PREFIX}INLINE_WAITERS",
+        description="How many requests may wait at once; further ones are answered at once with what is ready.",
+    )
+    job_timeout: int = Field(
+        600, ge=1, validation_alias=f"{PREFIX}JOB_TIMEOUT", description="Longest run of one task, in seconds."
+    )
+    retry_delays: Delays = Field(
+        (5, 30, 120),
+        validation_alias=f"{PREFIX}RETRY_DELAYS",
+        description="Seconds before each new try after a temporary failure.",
+    )
+    result_ttl: int = Field(
+        86400, ge=1, validation_alias=f"{PREFIX}RESULT_TTL", description="Seconds that a finished result is kept."
+    )
+    failure_ttl: int = Field(
+        300,
+        ge=1,
+        validation_alias=f"{PREFIX}FAILURE_TTL",
+        description="Seconds before a failed task that is asked for again is tried again.",
+    )
+    max_failures: int = Field(
+        1000, ge=1, validation_alias=f"{PREFIX}MAX_FAILURES", description="Failed tasks listed in `status`, at most."
+    )
+    image_schemes: Schemes = Field(
+        ("https", "http", "data"),
+        validation_alias=f"{PREFIX}IMAGE_SCHEMES",
+        description="URL schemes that images may have.",
+    )
+    image_hosts: Names = Field(
+        ("*",),
+        validation_alias=f"{PREFIX}IMAGE_HOSTS",
+        description="Hosts that images may come from: names, name:port, *.example.com, or * for every public host. "
+        "A host with a private address must be named in full.",
+    )
+    image_max_bytes: int = Field(
+        50 * MEBIBYTE, ge=1, validation_alias=f"{PREFIX}IMAGE_MAX_BYTES", description="Largest image file, in bytes."
+    )
+    image_max_pixels: int = Field(
+        50_000_000,
+        ge=1,
+        le=PILLOW_MAX_PIXELS,
+        validation_alias=f"{PREFIX}IMAGE_MAX_PIXELS",
+        description="Largest image, in pixels.",
+    )
+    image_timeout: float = Field(
+        30, gt=0, validation_alias=f"{PREFIX}IMAGE_TIMEOUT", description="Longest download of an image, in seconds."
+    )
+    request_max_bytes: int = Field(
+        256 * MEBIBYTE,
+        ge=1,
+        validation_alias=f"{PREFIX}REQUEST_MAX_BYTES",
+        description="Largest request, in bytes. Label Studio sends old predictions along, so keep it large.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", validation_alias=f"{PREFIX}LOG_LEVEL", description="DEBUG, INFO, WARNING or ERROR."
+    )
+
+    @field_validator("label_studio_url")
+    @classmethod
+    def _web_address(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+            raise ValueError("must be a web address such as http://localhost:8080, without user name and password")
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _whole_credentials(self) -> Self:
+        if (self.basic_auth_user is None) != (self.basic_auth_pass is None):
+            raise ValueError("BASIC_AUTH_USER and BASIC_AUTH_PASS belong together; set both or neither.")
+        return self
+
+    @cached_property
+    def refam(self) -> RefAMConfig:
+        """The model's settings. Raises refam.errors.ConfigError."""
+        return RefAMConfig.from_environment(os.environ)
+
+    @property
+    def model_version(self) -> str:
+        """What names a mask's maker, in /setup and in every prediction."""
+        return self.refam.model_version()
+
+    @property
+    def redis_socket(self) -> Path:
+        """Unix socket of the private Redis."""
+        return self.state_dir / "redis" / "redis.sock"
+
+    @property
+    def redis_address(self) -> str:
+        """URL of the Redis in use; it may hold a password, so it is never shown."""
+        return self.redis_url.get_secret_value() if self.redis_url else f"unix://{self.redis_socket}"
+
+
+def variables() -> dict[str, str]:
+    """Environment variable -> description, of every setting of the backend, in order."""
+    return {str(field.validation_alias): field.description or "" for field in Settings.model_fields.values()}
+
+
+def load_settings() -> Settings:
+    """Read and check all settings.
+
+    Raises SettingsError, and refam.errors.ConfigError for the model's; both name the variable and the remedy.
+    """
+    unknown = [name for name in os.environ if name.startswith(PREFIX) and name not in variables()]
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], variables(), n=1)
+        remedy = f"Did you mean {close[0]}?" if close else f"Remove it, or use one of {', '.join(variables())}."
+        raise SettingsError(f"{unknown[0]} is not a setting. {remedy}")
+    try:
+        settings = Settings()  # type: ignore[call-arg]  # every field comes from the environment
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from None
+    settings.model_version  # noqa: B018  # a malformed model setting must show now
+    return settings
+
+
+def _explain(error: ValidationError) -> str:
+    """One line for each wrong variable. Values are not shown: some are secrets."""
+    lines = []
+    for problem in error.errors(include_input=False, include_url=False):
+        message = problem["msg"].removeprefix("Value error, ")
+        variable = str(problem["loc"][0]) if problem["loc"] else None
+        hint = f" ({variables()[variable]})" if variable in variables() else ""
+        lines.append(f"{variable} cannot be used: {message}{hint}" if variable else message)
+    return "\n".join(lines)

@@ -1,0 +1,119 @@
+"""The warm worker: loads the model once, then runs job after job in its own process, without forking."""
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq.job import Job
+from rq.scheduler import RQScheduler
+from rq.serializers import JSONSerializer
+from rq.worker import SimpleWorker
+
+from backend.errors import TaskError
+from backend.images import ImageLoader
+from backend.jobs import Predictor, Segmenter, serving
+from backend.queue import JobQueue
+from backend.settings import Settings
+from backend.studio import Studio
+from refam.config import RefAMConfig
+from refam.errors import RefAMError
+
+__all__ = ["MODEL_MISSING", "RefAMWorker", "load_refam", "work"]
+
+logger = logging.getLogger(__name__)
+
+PULSE = 2  # seconds between heartbeats
+LIFE = 30  # seconds after its last heartbeat that a worker counts as dead and its job as abandoned
+MODEL_MISSING = 78  # exit code, EX_CONFIG: nothing but a change of settings or files will help
+
+
+def load_refam(config: RefAMConfig) -> Segmenter:
+    """Load RefAM, and torch with it. Raises refam.errors.RefAMError."""
+    from refam.pipeline import RefAM  # noqa: PLC0415  # torch takes seconds to import; bad settings should show first
+
+    return RefAM.from_config(config)
+
+
+def work(
+    connection: Redis, settings: Settings, load: Callable[[RefAMConfig], Segmenter] = load_refam, *, burst: bool = False
+) -> int:
+    """Load the model and work until told to stop. Returns the process's exit code.
+
+    load: makes the segmenter.
+    burst: stop when the queues are empty.
+    """
+    queue = JobQueue(connection, settings)
+    device = settings.refam.device
+    try:
+        segmenter = load(settings.refam)
+    except RefAMError as error:
+        problem = TaskError("REFAM_MODEL", str(error), "Mend it; the worker tries again by itself.")
+        queue.report_problem(f"{socket.gethostname()}/{device}", problem)
+        logger.error("The model cannot be loaded: %s", error)
+        return MODEL_MISSING
+    queue.solve_problem(f"{socket.gethostname()}/{device}")
+    predictor = Predictor(segmenter, ImageLoader(settings, Studio(settings)), queue, settings)
+    worker = RefAMWorker(queue, settings)
+    with serving(predictor):
+        worker.work(burst=burst, logging_level=settings.log_level)
+    return 0
+
+
+class RefAMWorker(SimpleWorker):
+    """RQ's worker that does not fork, with a heartbeat while a job runs, and with the scheduler in a thread.
+
+    A forked child of a process that has run torch hangs, so neither jobs nor the scheduler that brings back retries
+    may fork.
+    """
+
+    def __init__(self, queue: JobQueue, settings: Settings) -> None:
+        super().__init__(
+            list(queue.queues.values()),
+            name=f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}",
+            connection=queue.connection,
+            serializer=JSONSerializer,
+            worker_ttl=LIFE,
+            maintenance_interval=LIFE // 2,
+            job_monitoring_interval=PULSE,
+        )
+        self._settings = settings
+        self._stopped = threading.Event()
+
+    def serialize(self) -> dict[str, Any]:
+        """What Redis holds of this worker; `JobQueue.workers` reads it."""
+        refam = self._settings.refam
+        own = {"model_version": self._settings.model_version, "model": refam.model, "device": refam.device}
+        return {**super().serialize(), **own}
+
+    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
+        """A job is abandoned when the heartbeat stops, however long it may run."""
+        return LIFE
+
+    def work(self, *args: Any, **kwargs: Any) -> bool:
+        """Work until told to stop, with a pulse beside it."""
+        pulse = threading.Thread(target=self._beat, name="pulse", daemon=True)
+        pulse.start()
+        try:
+            return bool(super().work(*args, **kwargs))
+        finally:
+            self._stopped.set()
+            pulse.join()
+
+    def _beat(self) -> None:
+        scheduler = RQScheduler(
+            self.queues, self.connection, interval=PULSE, logging_level=logging.WARNING, serializer=JSONSerializer
+        )
+        while not self._stopped.wait(PULSE):
+            try:
+                for execution in list(self.executions.values()):
+                    self.maintain_heartbeats(execution.job, execution)
+                scheduler.acquire_locks()  # type: ignore[no-untyped-call]
+                scheduler.enqueue_scheduled_jobs()  # type: ignore[no-untyped-call]
+            except RedisError as error:
+                logger.warning("No heartbeat: Redis does not answer (%s).", type(error).__name__)
+        scheduler.release_locks()  # type: ignore[no-untyped-call]
