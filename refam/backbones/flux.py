@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +23,16 @@ from refam.cache import LRUCache, image_key
 from refam.config import RefAMConfig
 from refam.errors import ConfigError, ModelNotFoundError
 
-__all__ = ["AttentionReading", "FluxBackbone", "FluxModels", "PassCompleteError", "load_flux", "pack", "patch_ids"]
+__all__ = [
+    "AttentionReading",
+    "FluxBackbone",
+    "FluxModels",
+    "PassCompleteError",
+    "load_flux",
+    "pack",
+    "patch_ids",
+    "randomised",
+]
 
 GUIDANCE = 1.0
 REMEDY = (
@@ -179,6 +188,17 @@ class _PartialFluxTransformer(FluxTransformer2DModel):
 def _require_block(number: int, blocks: int) -> None:
     if number >= blocks:
         raise ConfigError(f"REFAM_BLOCKS asks for block {number}; set it to blocks from 0 to {blocks - 1}.")
+
+
+def randomised(models: FluxModels, seed: int) -> FluxModels:
+    """The same architecture with an untrained transformer and T5: what its attention shows was never learned."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        transformer = FluxTransformer2DModel.from_config(models.transformer.config).to(models.transformer.device)
+        t5 = T5EncoderModel(models.t5.config).to(models.t5.device)
+    return replace(
+        models, transformer=transformer.to(models.transformer.dtype).eval(), t5=t5.to(models.t5.dtype).eval()
+    )
 
 
 class FluxBackbone:

@@ -19,6 +19,7 @@ from refam.backbones.flux import (
     ReadingProcessor,
     load_flux,
     pack,
+    randomised,
 )
 from refam.config import RefAMConfig
 from refam.errors import ConfigError, ModelNotFoundError
@@ -169,6 +170,16 @@ def test_only_the_needed_blocks_are_loaded_without_complaint(flux_folder, last_b
     for name, weight in models.transformer.state_dict().items():
         assert weight.device == CPU
         assert torch.equal(weight, whole[name])
+
+
+def test_untrained_weights_keep_the_architecture(refam, image):
+    untrained = randomised(refam.backbone.models, seed=1)
+    shapes = {name: weight.shape for name, weight in refam.backbone.models.transformer.state_dict().items()}
+    assert {name: weight.shape for name, weight in untrained.transformer.state_dict().items()} == shapes
+    maps = FluxBackbone(untrained, refam.config).token_maps(image, TEXTS)
+    again = FluxBackbone(randomised(refam.backbone.models, seed=1), refam.config).token_maps(image, TEXTS)
+    assert np.array_equal(maps, again)
+    assert not np.array_equal(maps, refam.backbone.token_maps(image, TEXTS))
 
 
 def test_partly_loaded_models_give_the_same_maps(flux_folder, refam, image):

@@ -1,0 +1,183 @@
+"""The command `refam`: segment an image, explain a result, evaluate, train the embedded model."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from PIL import Image, ImageOps
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from refam.config import RefAMConfig
+from refam.errors import RefAMError
+
+if TYPE_CHECKING:
+    from refam.pipeline import RefAM
+
+# Models are imported within the commands: `refam --help` must not wait for torch. Options are a command's arguments.
+# ruff: noqa: PLC0415, PLR0917
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="From a referring expression to a mask.")
+evaluate = typer.Typer(no_args_is_help=True, help="Measure pointing and masks.")
+app.add_typer(evaluate, name="evaluate")
+console = Console()
+errors = Console(stderr=True)
+
+ImageFile = Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file.")]
+Text = Annotated[str, typer.Argument(metavar="TEXT", help="What to look for, such as 'the zebra on the left'.")]
+Model = Annotated[str | None, typer.Option(help="Instead of REFAM_MODEL: tiny, a hub id, or a diffusers folder.")]
+Sam = Annotated[
+    str | None, typer.Option(help="Instead of REFAM_SAM: tiny, none, vit_b, vit_l, vit_h, or a checkpoint.")
+]
+Device = Annotated[str | None, typer.Option(help="Instead of REFAM_DEVICE: auto, cpu, cuda or cuda:N.")]
+
+
+@app.command()
+def segment(
+    image: ImageFile,
+    text: Text,
+    output: Annotated[Path, typer.Option(help="PNG for the mask, 255 on the target.")] = Path("mask.png"),
+    overlay: Annotated[Path | None, typer.Option(help="PNG for input, heatmap, points and mask side by side.")] = None,
+    model: Model = None,
+    sam: Sam = None,
+    device: Device = None,
+) -> None:
+    """Write the mask of what TEXT refers to in IMAGE. Every setting is read from REFAM_* variables."""
+    with _reported():
+        picture, refam = _open(image), _load(model, sam, device)
+        result = refam.segment(picture, text)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(result.mask.astype("uint8") * 255).save(output)
+        if overlay is not None:
+            from refam import figures
+
+            figures.save(figures.overlay(picture, text, result), overlay)
+    point = result.grounding.points[0]
+    _print_facts(
+        {
+            "mask": output,
+            **({"overlay": overlay} if overlay else {}),
+            "score": f"{result.score:.3f}",
+            "area": f"{result.mask.mean():.1%}",
+            "point": f"({point.x:.0f}, {point.y:.0f})",
+            "model": refam.config.model_version(),
+        }
+    )
+
+
+@app.command()
+def explain(
+    image: ImageFile,
+    text: Text,
+    output: Annotated[Path, typer.Option(help="PNG for the picture.")] = Path("explanation.png"),
+    model: Model = None,
+    sam: Sam = None,
+    device: Device = None,
+) -> None:
+    """Draw how TEXT leads to a mask in IMAGE: every token's map and role, sinks, heatmaps, points, mask."""
+    from refam import figures
+
+    with _reported():
+        picture, refam = _open(image), _load(model, sam, device)
+        result = refam.segment(picture, text)
+        without_magnets = refam.with_settings(magnets="").ground(picture, text)
+        figures.save(figures.explanation(picture, text, result, without_magnets), output)
+    _print_facts({"picture": output, "score": f"{result.score:.3f}", "model": refam.config.model_version()})
+
+
+@evaluate.command()
+def rendered(
+    seed: Annotated[int, typer.Option(help="Seed of the scenes.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="Number of scenes.")] = 500,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
+    ablation: Annotated[bool, typer.Option("--ablation", help="Switch off each part of the method in turn.")] = False,
+    model: Model = None,
+    sam: Sam = None,
+    device: Device = None,
+) -> None:
+    """Evaluate on rendered scenes that training never saw."""
+    from refam import evaluate as evaluation
+    from refam.backbones.flux import FluxBackbone, randomised
+    from refam.pipeline import RefAM
+
+    with _reported():
+        refam = _load(model, sam, device)
+        if ablation:
+            report = evaluation.ablate(refam, seed, count, progress=_progress)
+            rows = report
+        else:
+            backbone = refam.backbone
+            assert isinstance(backbone, FluxBackbone)  # noqa: S101 - the only family there is
+            untrained = RefAM(refam.config, FluxBackbone(randomised(backbone.models, seed), refam.config), refam.sam)
+            report = evaluation.evaluate_rendered(refam, untrained, seed, count, progress=_progress)
+            rows = {"all": report, **report["by_kind"], **report["controls"]}
+    console.print(_result_table(rows))
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(report, indent=2) + "\n")
+
+
+@app.command()
+def train_tiny(
+    folder: Annotated[Path, typer.Option(help="Folder for the weights.")] = Path("build/tiny"),
+    seed: Annotated[int, typer.Option(help="Seed of weights and scenes.")] = 0,
+    minutes: Annotated[float, typer.Option(min=0, help="Time for training, in all.")] = 60,
+) -> None:
+    """Train the embedded model and its Segment Anything on rendered scenes."""
+    from refam.tiny.train import train
+
+    with _reported():
+        train(folder, seed=seed, minutes=minutes)
+
+
+def _load(model: str | None, sam: str | None, device: str | None) -> "RefAM":
+    from refam.pipeline import RefAM
+
+    given: dict[str, Any] = {"model": model, "sam": sam, "device": device}
+    config = replace(
+        RefAMConfig.from_environment(os.environ), **{name: value for name, value in given.items() if value is not None}
+    )
+    return RefAM.from_config(config)
+
+
+def _open(path: Path) -> Image.Image:
+    """The image as its EXIF orientation shows it. Raises RefAMError if it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise RefAMError(f"IMAGE {path} cannot be read ({error}); give a picture file such as PNG or JPEG.") from error
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Show an expected error as one message, without a trace."""
+    try:
+        yield
+    except RefAMError as error:
+        errors.print(f"[red]Error:[/red] {error}", highlight=False)
+        raise typer.Exit(1) from error
+
+
+def _progress(items: Any) -> Any:
+    return track(list(items), description="evaluating", console=errors)
+
+
+def _print_facts(facts: dict[str, Any]) -> None:
+    for name, value in facts.items():
+        console.print(f"{name:>8}  {value}", highlight=False, soft_wrap=True)
+
+
+def _result_table(rows: dict[str, Any]) -> Table:
+    table = Table("", "count", "pointing", "mean IoU")
+    for name, row in rows.items():
+        table.add_row(name, str(row["count"]), f"{row['pointing_accuracy']:.3f}", f"{row['mean_iou']:.3f}")
+    return table

@@ -1,0 +1,62 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from refam.cli import app
+
+
+@pytest.fixture
+def run(monkeypatch, config, tmp_path, image):
+    image.save(tmp_path / "picture.png")
+    monkeypatch.chdir(tmp_path)
+    for name in ("model", "sam", "resolution", "blocks"):
+        monkeypatch.setenv(f"REFAM_{name.upper()}", str(getattr(config, name)))
+    return lambda *arguments: CliRunner().invoke(app, arguments)
+
+
+def test_segment_writes_a_mask(run, tmp_path, image):
+    result = run("segment", "picture.png", "the goldfish", "--output", "out/mask.png", "--overlay", "out/overlay.png")
+    assert result.exit_code == 0, result.output
+    with Image.open(tmp_path / "out" / "mask.png") as mask:
+        assert mask.size == image.size
+        assert set(np.unique(np.asarray(mask))) <= {0, 255}
+    assert (tmp_path / "out" / "overlay.png").exists()
+    assert "score" in result.stdout
+    assert "model  refam-" in result.stdout
+
+
+def test_explain_draws_a_picture(run, tmp_path):
+    assert run("explain", "picture.png", "the goldfish", "--sam", "none").exit_code == 0
+    with Image.open(tmp_path / "explanation.png") as picture:
+        assert picture.width > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "says"),
+    [
+        (["picture.png", ""], {}, "expression is empty"),
+        (["absent.png", "the ball"], {}, "IMAGE absent.png cannot be read"),
+        (["picture.png", "the ball"], {"REFAM_POINTS": "x"}, "REFAM_POINTS is 'x'"),
+        (["picture.png", "the ball", "--sam", "nowhere.pth"], {}, "REFAM_SAM"),
+        (["picture.png", "the ball", "--device", "gpu"], {}, "REFAM_DEVICE"),
+    ],
+)
+def test_a_mistake_is_told_in_one_message(run, monkeypatch, arguments, environment, says):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    result = run("segment", *arguments)
+    assert result.exit_code == 1
+    assert says in " ".join(result.stderr.split())
+    assert "Traceback" not in result.output
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys, refam.cli; print('torch' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "False"
+    listed = subprocess.run([sys.executable, "-m", "refam", "--help"], capture_output=True, text=True, check=True)
+    assert all(command in listed.stdout for command in ("segment", "explain", "evaluate", "train-tiny"))
