@@ -64,7 +64,8 @@ class RefAMConfig:
     Mask
         choose_by_heatmap: take SAM's candidate that agrees best with the heatmap; else the one SAM itself rates best.
         agreement: "correlation" between mask and heat, or "contrast", the mean heat inside minus outside.
-        iou_margin: candidates whose IoU, as SAM predicts it, lies more than this below the best one's are left out.
+        iou_weight: exponent of the IoU that SAM predicts, by which agreement is multiplied; 0 ignores it.
+        suppress_rivals: hot regions without the chosen point count as background when masks are compared with the heat.
         negative_points: peaks on other hot regions prompt SAM as points that the mask must not hold.
     Memory
         text_cache: expressions whose embeddings are kept.
@@ -96,7 +97,8 @@ class RefAMConfig:
     peak_ratio: float = 0.5
     choose_by_heatmap: bool = True
     agreement: str = "correlation"
-    iou_margin: float = 0.3
+    iou_weight: float = 1.0
+    suppress_rivals: bool = True
     negative_points: bool = True
     text_cache: int = 256
     image_cache: int = 16
@@ -110,10 +112,9 @@ class RefAMConfig:
         for name in ("resolution", "points", "text_cache", "image_cache"):
             value = getattr(self, name)
             _require(value is None or value >= 1, name, value, "a whole number of 1 or more")
-        for name in ("sink_share", "sink_variation"):
+        for name in ("sink_share", "sink_variation", "iou_weight"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "a number of 0 or more")
-        for name in ("peak_ratio", "iou_margin"):
-            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a number from 0 to 1")
+        _require(0 <= self.peak_ratio <= 1, "peak_ratio", self.peak_ratio, "a number from 0 to 1")
         _require(self.seed >= 0, "seed", self.seed, "a whole number of 0 or more")
         _require(
             self.timestep is None or 0 < self.timestep < 1,

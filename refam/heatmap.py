@@ -13,7 +13,7 @@ from refam.config import RefAMConfig
 from refam.phrase import Direction, Phrase
 from refam.text import Role, Token
 
-__all__ = ["Point", "bias", "find_points", "hot_regions", "keep", "normalise"]
+__all__ = ["Point", "bias", "find_points", "hot_regions", "keep", "normalise", "without_rivals"]
 
 Heat = NDArray[np.float32]
 
@@ -124,6 +124,13 @@ def hot_regions(focus: Heat) -> NDArray[np.intp]:
         return np.zeros(focus.shape, dtype=np.intp)
     regions: NDArray[np.intp] = label(focus > threshold_otsu(focus), connectivity=1)
     return regions
+
+
+def without_rivals(focus: Heat) -> Heat:
+    """The focus with every hot region but the highest point's at the level of the background, its median."""
+    regions = hot_regions(focus)
+    rival = (regions > 0) & (regions != regions.flat[focus.argmax()])
+    return np.where(rival, np.median(focus[regions == 0]), focus).astype(np.float32)
 
 
 def find_points(focus: Heat, size: tuple[int, int], count: int, ratio: float) -> list[Point]:

@@ -11,7 +11,7 @@ from skimage.measure import label
 from torch.nn import functional
 
 from refam.config import RefAMConfig
-from refam.heatmap import Heat, Point
+from refam.heatmap import Heat, Point, without_rivals
 from refam.sam import Candidate, SegmentAnything
 
 __all__ = ["agreement", "best_candidate", "prompts", "propose", "score", "threshold_mask"]
@@ -42,13 +42,17 @@ def propose(image: Image, points: Sequence[Point], sam: SegmentAnything, config:
 
 
 def best_candidate(candidates: Sequence[Candidate], focus: Heat, config: RefAMConfig) -> Candidate:
-    """The candidate that agrees best with the heat, among those whose IoU, as SAM predicts it, is not far below the
-    best one's. With `choose_by_heatmap` off, the one that SAM itself rates best."""
-    highest = max(candidate.predicted_iou for candidate in candidates)
+    """The candidate with the highest agreement with the heat, times the IoU that SAM predicts for it to the power of
+    `iou_weight`. With `choose_by_heatmap` off, the one that SAM itself rates best."""
     if not config.choose_by_heatmap:
-        return next(candidate for candidate in candidates if candidate.predicted_iou == highest)
-    trusted = [candidate for candidate in candidates if candidate.predicted_iou >= highest - config.iou_margin]
-    return max(trusted, key=lambda candidate: agreement(candidate.mask, focus, config.agreement))
+        return max(candidates, key=lambda candidate: candidate.predicted_iou)
+    heat = without_rivals(focus) if config.suppress_rivals else focus
+
+    def rating(candidate: Candidate) -> float:
+        trust: float = max(candidate.predicted_iou, 0.0) ** config.iou_weight
+        return trust * agreement(candidate.mask, heat, config.agreement)
+
+    return max(candidates, key=rating)
 
 
 def agreement(mask: Mask, heat: Heat, rule: str = "correlation") -> float:

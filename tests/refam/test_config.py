@@ -49,7 +49,7 @@ def test_every_field_is_read_from_its_variable():
         ("REFAM_SPATIAL_BIAS", "maybe", "true or false"),
         ("REFAM_AVERAGE", "median", "probabilities or logits"),
         ("REFAM_SINK_SHARE", "-1", "0 or more"),
-        ("REFAM_IOU_MARGIN", "2", "from 0 to 1"),
+        ("REFAM_PEAK_RATIO", "2", "from 0 to 1"),
         ("REFAM_SEED", "-1", "0 or more"),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from refam.config import RefAMConfig
-from refam.heatmap import bias, find_points, hot_regions, keep, normalise
+from refam.heatmap import bias, find_points, hot_regions, keep, normalise, without_rivals
 from refam.phrase import Direction, read_phrase
 from refam.text import Role, Token
 
@@ -128,6 +128,15 @@ def test_two_peaks_of_one_region_are_both_on_the_target():
     heat[2, 2], heat[2, 6], heat[5, 8] = 1.0, 0.95, 0.9
     points = find_points(heat, (9, 6), count=5, ratio=0.5)
     assert [(point.x, point.on_target) for point in points] == [(2.5, True), (6.5, True), (8.5, False)]
+
+
+def test_rivals_are_levelled_and_the_target_is_left_alone():
+    focus = normalise(blobs((2, 9), (6, 2)))
+    levelled = without_rivals(focus)
+    assert np.array_equal(levelled[:, 6:], focus[:, 6:])
+    assert levelled[:, :6].max() == 0
+    constant = np.zeros((4, 4), dtype=np.float32)
+    assert np.array_equal(without_rivals(constant), constant)
 
 
 def test_a_constant_heatmap_still_has_a_point():

@@ -61,15 +61,22 @@ def test_a_fragment_wins_by_contrast_but_not_by_correlation():
     assert chosen([FRAGMENT, TARGET], focus) is TARGET
 
 
-def test_a_weaker_rival_does_not_pull_the_mask():
-    focus = heat_of(TARGET) + heat_of(OTHER, level=0.3)
-    assert chosen([BOTH, TARGET, ALL], focus) is TARGET
+@pytest.mark.parametrize("level", [0.3, 0.95])
+def test_a_rival_does_not_pull_the_mask(level):
+    focus = heat_of(TARGET) + heat_of(OTHER, level=level)
+    assert chosen([BOTH, OTHER, TARGET, ALL], focus) is TARGET
 
 
-def test_what_sam_itself_distrusts_is_left_out():
+def test_unsuppressed_an_equal_rival_pulls_the_mask():
+    focus = heat_of(TARGET) + heat_of(OTHER, level=0.95)
+    assert chosen([BOTH, TARGET], focus, suppress_rivals=False) is BOTH
+
+
+def test_what_sam_itself_distrusts_must_agree_the_better():
     focus = heat_of(TARGET)
     assert chosen([FRAGMENT, TARGET], focus, ious=[0.9, 0.2]) is FRAGMENT
-    assert chosen([FRAGMENT, TARGET], focus, ious=[0.9, 0.2], iou_margin=1.0) is TARGET
+    assert chosen([FRAGMENT, TARGET], focus, ious=[0.9, 0.2], iou_weight=0.0) is TARGET
+    assert chosen([FRAGMENT, TARGET], focus, ious=[0.9, 0.7]) is TARGET
 
 
 def test_without_the_heatmap_sam_chooses():
