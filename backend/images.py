@@ -195,8 +195,8 @@ class ImageLoader:
 
     def _decode(self, content: bytes) -> Image.Image:
         try:
-            with warnings.catch_warnings(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                warnings.simplefilter("ignore")
+            # Pillow's warning about many pixels is no news: they are counted below.
+            with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 return self._upright(image)
         except Image.DecompressionBombError:
             raise self._too_many_pixels("too many") from None

@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from redis import Redis
@@ -58,9 +59,12 @@ def work(
         return MODEL_MISSING
     queue.solve_problem(f"{socket.gethostname()}/{device}")
     predictor = Predictor(segmenter, ImageLoader(settings, Studio(settings)), queue, settings)
-    worker = RefAMWorker(queue, settings)
-    with serving(predictor):
-        worker.work(burst=burst, logging_level=settings.log_level)
+    try:
+        with serving(predictor):
+            RefAMWorker(queue, settings).work(burst=burst, logging_level=settings.log_level)
+    except RedisError as error:
+        logger.error("Redis is gone (%s).", type(error).__name__)
+        return 1
     return 0
 
 
@@ -87,7 +91,12 @@ class RefAMWorker(SimpleWorker):
     def serialize(self) -> dict[str, Any]:
         """What Redis holds of this worker; `JobQueue.workers` reads it."""
         refam = self._settings.refam
-        own = {"model_version": self._settings.model_version, "model": refam.model, "device": refam.device}
+        own = {
+            "name": self.name,
+            "model_version": self._settings.model_version,
+            "model": refam.model,
+            "device": refam.device,
+        }
         return {**super().serialize(), **own}
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
@@ -116,4 +125,5 @@ class RefAMWorker(SimpleWorker):
                 scheduler.enqueue_scheduled_jobs()  # type: ignore[no-untyped-call]
             except RedisError as error:
                 logger.warning("No heartbeat: Redis does not answer (%s).", type(error).__name__)
-        scheduler.release_locks()  # type: ignore[no-untyped-call]
+        with suppress(RedisError):  # they expire by themselves
+            scheduler.release_locks()  # type: ignore[no-untyped-call]

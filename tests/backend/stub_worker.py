@@ -1,0 +1,58 @@
+"""A real worker process with a segmenter that needs no model: `python stub_worker.py`, settings from the environment.
+
+The text decides: "left", "right", .. fill that half; "slow N" takes N seconds; "nothing" finds nothing; "crash" raises;
+"die" kills the process; "unusable" is refused as RefAM refuses a text without a usable word. STUB_LOAD=fail: no model.
+"""
+
+import logging
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from backend.queue import connect
+from backend.settings import load_settings
+from backend.worker import work
+from refam.config import RefAMConfig
+from refam.errors import ExpressionError, ModelNotFoundError
+
+
+@dataclass
+class StubSegmentation:
+    mask: NDArray[np.bool_]
+    score: float
+
+
+class StubSegmenter:
+    def segment(self, image: Image.Image, expression: str) -> StubSegmentation:
+        words = expression.split()
+        if "slow" in words:
+            time.sleep(float(words[words.index("slow") + 1]))
+        if "unusable" in words:
+            raise ExpressionError("The expression holds no word to look for.")
+        if "crash" in words:
+            raise RuntimeError("secret detail")
+        if "die" in words:
+            os.kill(os.getpid(), signal.SIGKILL)
+        mask = np.zeros((image.height, image.width), bool)
+        if "nothing" not in words:
+            mask[:, image.width // 2 :] = "right" in words
+            mask[:, : image.width // 2] = "right" not in words
+        return StubSegmentation(mask, 0.75)
+
+
+def load(config: RefAMConfig) -> StubSegmenter:
+    if os.environ.get("STUB_LOAD") == "fail":
+        raise ModelNotFoundError(f"REFAM_MODEL: no pipeline in {config.model!r}. Set it to a folder that holds one.")
+    return StubSegmenter()
+
+
+if __name__ == "__main__":
+    settings = load_settings()
+    logging.basicConfig(level=settings.log_level)
+    sys.exit(work(connect(settings), settings, load, burst="--burst" in sys.argv))

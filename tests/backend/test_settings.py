@@ -1,0 +1,75 @@
+import re
+
+import pytest
+
+from backend.errors import SettingsError
+from backend.settings import Settings, load_settings, variables
+from refam.errors import ConfigError
+
+
+def test_defaults_need_no_environment():
+    settings = load_settings()
+    assert (settings.host, settings.port) == ("127.0.0.1", 9090)
+    assert settings.model_version.startswith("refam-tiny-")
+    assert settings.inline_seconds < 100
+
+
+def test_every_setting_has_a_variable_and_a_description():
+    assert len(variables()) == len(Settings.model_fields)
+    for variable, description in variables().items():
+        assert re.fullmatch(r"[A-Z_]+", variable)
+        assert description.endswith("."), variable
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("REFAM_BACKEND_PORT", "abc"),
+        ("REFAM_BACKEND_PORT", "0"),
+        ("REFAM_BACKEND_INLINE_SECONDS", "100"),
+        ("REFAM_BACKEND_IMAGE_SCHEMES", "https,ftp"),
+        ("REFAM_BACKEND_RETRY_DELAYS", "1,0"),
+        ("REFAM_BACKEND_LOG_LEVEL", "loud"),
+        ("LABEL_STUDIO_URL", "localhost:8080"),
+        ("LABEL_STUDIO_URL", "http://user:secret@localhost"),
+    ],
+)
+def test_a_wrong_value_names_its_variable_and_shows_no_value(environment, variable, value):
+    environment.setenv(variable, value)
+    with pytest.raises(SettingsError, match=variable) as caught:
+        load_settings()
+    assert "secret" not in str(caught.value)
+
+
+def test_a_misspelt_variable_is_named_with_the_right_one(environment):
+    environment.setenv("REFAM_BACKEND_PROT", "1")
+    with pytest.raises(SettingsError, match="Did you mean REFAM_BACKEND_PORT"):
+        load_settings()
+
+
+def test_a_wrong_model_setting_shows_at_the_start(environment):
+    environment.setenv("REFAM_POINTS", "many")
+    with pytest.raises(ConfigError, match="REFAM_POINTS"):
+        load_settings()
+
+
+def test_password_without_user_is_refused(environment):
+    environment.setenv("BASIC_AUTH_PASS", "hush")
+    with pytest.raises(SettingsError, match="BASIC_AUTH_USER and BASIC_AUTH_PASS") as caught:
+        load_settings()
+    assert "hush" not in str(caught.value)
+
+
+def test_lists_are_split_and_empty_values_mean_the_default(environment):
+    environment.setenv("REFAM_BACKEND_IMAGE_HOSTS", "a.org, *.b.org")
+    environment.setenv("REFAM_BACKEND_PORT", "")
+    settings = load_settings()
+    assert settings.image_hosts == ("a.org", "*.b.org")
+    assert settings.port == 9090
+
+
+def test_secrets_are_not_shown(environment):
+    for name in ("REDIS_URL", "LABEL_STUDIO_API_KEY", "BASIC_AUTH_PASS"):
+        environment.setenv(name, "hush")
+    environment.setenv("BASIC_AUTH_USER", "me")
+    assert "hush" not in repr(load_settings())
