@@ -65,6 +65,7 @@ def _words(text: str) -> frozenset[str]:
 STOP_WORDS = _words(
     """
     a an the this that these those some any each every either neither no such same other another all both
+    thing things object objects item items
     i me my you your he him his she her hers it its we us our they them their one ones
     who whom whose which what where when while why how
     of on in at by to from with without for into onto over under above below beneath underneath behind beside besides

@@ -76,6 +76,7 @@ def test_no_magnets():
         (" \n\t", "empty"),
         ("!?", "No word"),
         ("the one with it", "No word"),
+        ("this thing", "No word"),
         (7, "type int"),
         (None, "type NoneType"),
         ("zebra " * 513, "at most 512"),
