@@ -1,8 +1,9 @@
-"""`refam-backend`: up, serve, worker, status, doctor."""
+"""`refam-backend`: up, serve, worker, demo, status, doctor."""
 
 import json
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -87,6 +88,17 @@ def doctor() -> None:
             console.print(f"       {finding.remedy}", highlight=False)
         sick |= finding.verdict == "wrong"
     raise typer.Exit(1 if sick else 0)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Folder for the report and the pictures.")] = Path("build/demo"),
+    tasks: Annotated[int, typer.Option(min=1, help="Number of tasks.")] = 24,
+) -> None:
+    """Run everything on a sample project: tasks in over HTTP, masks out, pictures of both."""
+    from backend.demo import run  # noqa: PLC0415
+
+    _exit_with(lambda _: run(folder, tasks))
 
 
 def _exit_with(run: Callable[[Settings], int | None]) -> NoReturn:

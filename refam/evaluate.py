@@ -14,7 +14,7 @@ from PIL.Image import Image
 from refam.heatmap import Point
 from refam.pipeline import RefAM
 from refam.refine import propose
-from refam.tiny.captions import REFERRALS, Referral
+from refam.tiny.referrals import REFERRALS, Referral, refer
 
 __all__ = ["ABLATIONS", "Outcome", "ablate", "evaluate_rendered", "intersection_over_union", "referrals", "summarise"]
 
@@ -63,13 +63,15 @@ def referrals(seed: int, count: int) -> list[tuple[str, Referral]]:
     """`count` referrals with their kinds, the kinds taken in turn. The same seed gives the same scenes."""
     kinds = tuple(REFERRALS)
     return [
-        (kind, REFERRALS[kind](np.random.default_rng((EVALUATION, seed, i, 0))))
+        (kind, refer(np.random.default_rng((EVALUATION, seed, i, 0)), kind))
         for i in range(count)
         for kind in (kinds[i % len(kinds)],)
     ]
 
 
-def evaluate_rendered(refam: RefAM, untrained: RefAM, seed: int, count: int, progress: Progress = iter) -> dict[str, Any]:
+def evaluate_rendered(
+    refam: RefAM, untrained: RefAM, seed: int, count: int, progress: Progress = iter
+) -> dict[str, Any]:
     """Evaluate on `count` rendered scenes, with controls on the same scenes.
 
     Controls: `wrong_text` reads the next scene's expression, `centre_point` and `random_object` prompt SAM with the

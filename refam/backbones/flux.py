@@ -14,6 +14,7 @@ from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
 from huggingface_hub import snapshot_download
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
@@ -40,6 +41,7 @@ REMEDY = (
     "HF_TOKEN set, and HF_HUB_OFFLINE allows only what is in the cache."
 )
 PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+VOCABULARIES = ("tokenizer.json", "spiece.model", "vocab.json")
 PATCH = 2  # latent cells to a token, on each axis
 
 
@@ -146,6 +148,7 @@ def load_flux(source: str, revision: str | None, last_block: int, device: torch.
 
     try:
         folder = _local_folder(source, revision)
+        _require_vocabularies(folder)
         sizes = FluxTransformer2DModel.load_config(folder, subfolder="transformer")
         _require_block(last_block, sizes["num_layers"] + sizes["num_single_layers"])
         double = min(sizes["num_layers"], last_block + 1)
@@ -160,7 +163,7 @@ def load_flux(source: str, revision: str | None, last_block: int, device: torch.
             clip=load(CLIPTextModel, "text_encoder", dtype=dtype).to(device),
             clip_tokenizer=load(CLIPTokenizer, "tokenizer"),
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelNotFoundError(
             f"REFAM_MODEL: no FLUX pipeline could be loaded from {source!r} ({error}). {REMEDY}"
         ) from error
@@ -177,6 +180,13 @@ def _local_folder(source: str, revision: str | None) -> Path:
     if source.startswith(("/", ".", "~")):
         raise FileNotFoundError(f"there is no folder {folder}")
     return Path(snapshot_download(source, revision=revision, allow_patterns=[f"{part}/*" for part in PARTS]))
+
+
+def _require_vocabularies(folder: Path) -> None:
+    """transformers makes a tokenizer that knows no word of a folder without a vocabulary, and says nothing."""
+    for part in ("tokenizer", "tokenizer_2"):
+        if not any((folder / part / name).is_file() for name in VOCABULARIES):
+            raise FileNotFoundError(f"{folder / part} has none of {', '.join(VOCABULARIES)}")
 
 
 class _PartialFluxTransformer(FluxTransformer2DModel):

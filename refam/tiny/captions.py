@@ -1,12 +1,9 @@
-"""Words for scenes: training captions, referring expressions with their targets, and the vocabulary of both."""
-
-from collections.abc import Callable
-from dataclasses import dataclass
+"""Words for scenes: training captions, and the vocabulary of everything that is said of scenes."""
 
 import numpy as np
 
-from .scenes import BACKGROUNDS, Scene, Thing, Wish, pick, random_wish, render
-from .things import COLOURS, FREE_COLOURED, KINDS, OWN_PALETTE, SHAPES, Kind
+from .scenes import BACKGROUNDS, Scene, Thing, pick
+from .things import COLOURS, KINDS
 
 SIZE_WORDS = {"small": ("small", "little"), "medium": (), "big": ("big", "large")}
 # The half of the scene that a side is: bounds of the centre (x0, y0, x1, y1) as fractions.
@@ -34,15 +31,6 @@ OTHER_WORDS = (
     "between behind red orange yellow green blue purple pink cyan brown white black grey largest biggest smallest tiny "
     "plain striped dotted _ , ."
 )
-
-
-@dataclass(frozen=True)
-class Referral:
-    """A scene, an expression, and the index among the scene's things of what it refers to."""
-
-    scene: Scene
-    expression: str
-    target: int
 
 
 def vocabulary() -> list[str]:
@@ -84,7 +72,7 @@ def relation(a: Thing, b: Thing, canvas: int) -> str | None:
 
 def caption(rng: np.random.Generator, scene: Scene) -> str:
     """A training caption: in two of five cases of one thing only, so that referring expressions are in distribution."""
-    canvas = scene.image.width
+    canvas = scene.side
     order = rng.permutation(len(scene.things))
     if rng.random() < 0.6:
         order = order[: rng.integers(2, 5)]
@@ -110,121 +98,3 @@ def _placed(rng: np.random.Generator, thing: Thing, canvas: int, chance: float) 
 
 def _article(rng: np.random.Generator) -> str:
     return "a" if rng.random() < 0.5 else "the"
-
-
-def _clutter(rng: np.random.Generator, without: str) -> list[Wish]:
-    """One to three other things, none of the kind `without`."""
-    count = rng.integers(1, 4)
-    wishes: list[Wish] = []
-    while len(wishes) < count:
-        wish = random_wish(rng)
-        if wish.kind.noun != without:
-            wishes.append(wish)
-    return wishes
-
-
-def noun(rng: np.random.Generator) -> Referral:
-    """The only thing of its kind, half of the time beside a kind whose colour resembles its own."""
-    kind = pick(rng, OWN_PALETTE)
-    others = _clutter(rng, kind.noun)
-    if rng.random() < 0.5:
-        alike = sorted(
-            (other for other in OWN_PALETTE if other is not kind),
-            key=lambda other: float(np.abs(np.subtract(other.colour, kind.colour)).sum()),  # type: ignore[arg-type]
-        )
-        others[0] = Wish(pick(rng, alike[:4]))
-    return _referral(rng, [Wish(kind), *others], f"the {kind.noun}")
-
-
-def colour_noun(rng: np.random.Generator) -> Referral:
-    """Beside the same noun in another colour and another kind in the same colour."""
-    kind, rival = rng.choice(len(FREE_COLOURED), 2, replace=False)
-    colour, other = rng.choice(tuple(COLOURS), 2, replace=False)
-    wishes = [
-        Wish(FREE_COLOURED[kind], colour),
-        Wish(FREE_COLOURED[kind], other),
-        Wish(FREE_COLOURED[rival], colour),
-    ]
-    return _referral(rng, wishes, f"the {colour} {FREE_COLOURED[kind].noun}")
-
-
-def colour(rng: np.random.Generator) -> Referral:
-    """The only free-coloured thing of its colour, among free-coloured things of other colours."""
-    chosen, *others = rng.choice(tuple(COLOURS), int(rng.integers(3, 5)), replace=False)
-    kinds = FREE_COLOURED + SHAPES
-    wishes = [Wish(pick(rng, kinds), each) for each in (chosen, *others)]
-    return _referral(rng, wishes, f"the {chosen} {pick(rng, ('thing', 'one', 'object'))}")
-
-
-def position(rng: np.random.Generator) -> Referral:
-    """One of two of a kind, told apart by its side alone."""
-    kind, colour_ = _any_patterned(rng)
-    side = pick(rng, tuple(SIDES))
-    wishes = [Wish(kind, colour_, None, SIDES[side]), Wish(kind, colour_, None, SIDES[OPPOSITE[side]])]
-    text = pick(rng, SIDE_PHRASES[side]).format(_name(kind.noun, colour_))
-    return _referral(rng, [*wishes, *_clutter(rng, kind.noun)[:2]], f"the {text}", needed=2)
-
-
-def relation_to(rng: np.random.Generator) -> Referral:
-    """One of two of a kind, told apart by where it lies from an anchor that lies between them."""
-    kind, colour_ = _any_patterned(rng)
-    anchor = pick(rng, [k for k in OWN_PALETTE if k is not kind])
-    side = pick(rng, tuple(SIDES))
-    across = (0.3, 0.38, 0.7, 0.62) if side in ("top", "bottom") else (0.38, 0.3, 0.62, 0.7)
-    wishes = [
-        Wish(kind, colour_, "medium", _band(SIDES[side], side)),
-        Wish(kind, colour_, "medium", _band(SIDES[OPPOSITE[side]], side)),
-        Wish(anchor, None, "small", across),
-    ]
-    text = pick(rng, RELATIONS[side]).format(f"the {_name(kind.noun, colour_)}", f"the {anchor.noun}")
-    return _referral(rng, wishes, text)
-
-
-def _band(region: tuple[float, float, float, float], side: str) -> tuple[float, float, float, float]:
-    """Keep a side's region near the middle of the other axis, so that the relation is unmistakable."""
-    x0, y0, x1, y1 = region
-    return (0.3, y0, 0.7, y1) if side in ("top", "bottom") else (x0, 0.3, x1, 0.7)
-
-
-def size(rng: np.random.Generator) -> Referral:
-    """One of two of a kind, told apart by size alone."""
-    kind, colour_ = _any_patterned(rng)
-    chosen, other = ("big", "small") if rng.random() < 0.5 else ("small", "big")
-    wishes = [Wish(kind, colour_, chosen), Wish(kind, colour_, other)]
-    text = f"the {pick(rng, SIZE_WORDS[chosen])} {_name(kind.noun, colour_)}"
-    return _referral(rng, [*wishes, *_clutter(rng, kind.noun)[:1]], text, needed=2)
-
-
-def shape(rng: np.random.Generator) -> Referral:
-    """A plain shape among plain shapes; the outline alone tells."""
-    kinds = [SHAPES[i] for i in rng.permutation(len(SHAPES))[:3]]
-    return _referral(rng, [Wish(kind) for kind in kinds], f"the {kinds[0].noun}")
-
-
-REFERRALS: dict[str, Callable[[np.random.Generator], Referral]] = {
-    "noun": noun,
-    "colour_noun": colour_noun,
-    "colour": colour,
-    "position": position,
-    "relation": relation_to,
-    "size": size,
-    "shape": shape,
-}
-
-
-def _any_patterned(rng: np.random.Generator) -> tuple[Kind, str | None]:
-    kind = pick(rng, OWN_PALETTE + FREE_COLOURED)
-    return kind, pick(rng, tuple(COLOURS)) if kind.free_coloured else None
-
-
-def _name(noun_: str, colour_: str | None) -> str:
-    return f"{colour_} {noun_}" if colour_ else noun_
-
-
-def _referral(rng: np.random.Generator, wishes: list[Wish], expression: str, needed: int | None = None) -> Referral:
-    """Render until the target (the first wish) and its rivals (the first `needed` wishes) all found a place."""
-    while True:
-        scene = render(rng, wishes)
-        placed = [thing.kind for thing in scene.things]
-        if placed[: needed or len(wishes)] == [wish.kind for wish in wishes[: needed or len(wishes)]]:
-            return Referral(scene, expression, target=0)

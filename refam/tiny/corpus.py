@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .captions import caption
 from .scenes import random_scene
@@ -19,9 +20,9 @@ class Corpus:
     masks: for each scene bool [things, side, side].
     """
 
-    images: np.ndarray
+    images: NDArray[np.uint8]
     captions: list[list[str]]
-    masks: list[np.ndarray]
+    masks: list[NDArray[np.bool_]]
 
 
 def render_corpus(seed: int, count: int, side: int, things: tuple[int, int], processes: int = 2) -> Corpus:
@@ -33,7 +34,9 @@ def render_corpus(seed: int, count: int, side: int, things: tuple[int, int], pro
     return Corpus(np.stack(images), list(captions), [np.unpackbits(m, axis=-1).astype(bool) for m in masks])
 
 
-def _one(seed: int, side: int, things: tuple[int, int], index: int) -> tuple[np.ndarray, list[str], np.ndarray]:
+def _one(
+    seed: int, side: int, things: tuple[int, int], index: int
+) -> tuple[NDArray[np.uint8], list[str], NDArray[np.uint8]]:
     rng = np.random.default_rng((seed, side, index))
     scene = random_scene(rng, side, things)
     captions = [caption(rng, scene) for _ in range(CAPTIONS_PER_SCENE)]

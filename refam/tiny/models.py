@@ -1,10 +1,15 @@
-"""The small architectures, untrained: a FLUX pipeline's parts as diffusers and transformers define them."""
+"""The small architectures, untrained: a FLUX pipeline's parts as diffusers and transformers define them.
+
+These libraries set most attributes of their models dynamically, hence Any.
+"""
+
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5TokenizerFast
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
 
 from .captions import vocabulary
 
@@ -12,12 +17,12 @@ LATENT_CHANNELS = 4
 TEXT_WIDTH, POOLED_WIDTH = 128, 16
 
 
-def build_vae() -> AutoencoderKL:
+def build_vae() -> Any:
     """4 times down, so that a transformer token of 2 x 2 latents covers 8 pixels.
 
     Residual branches start at zero: with the default start, colours came out wrong after a short training.
     """
-    vae = AutoencoderKL(
+    vae: Any = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
         block_out_channels=(16, 32, 32),
@@ -36,9 +41,9 @@ def build_vae() -> AutoencoderKL:
     return vae
 
 
-def build_transformer() -> FluxTransformer2DModel:
+def build_transformer() -> Any:
     """2 double-stream and 4 single-stream blocks of 3 heads x 32. Modulations and output start at zero."""
-    transformer = FluxTransformer2DModel(
+    transformer: Any = FluxTransformer2DModel(
         patch_size=1,
         in_channels=LATENT_CHANNELS * 4,
         num_layers=2,
@@ -57,7 +62,7 @@ def build_transformer() -> FluxTransformer2DModel:
     return transformer
 
 
-def build_t5() -> T5EncoderModel:
+def build_t5() -> Any:
     return T5EncoderModel(
         T5Config(
             vocab_size=len(build_t5_tokenizer()),
@@ -74,11 +79,11 @@ def build_t5() -> T5EncoderModel:
     )
 
 
-def build_clip() -> CLIPTextModel:
+def build_clip() -> Any:
     """Frozen, with its last norm at zero: the pooled vector is then the same for every text, so that words can act
     through attention alone."""
     tokenizer = build_clip_tokenizer()
-    clip = CLIPTextModel(
+    clip: Any = CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
             hidden_size=POOLED_WIDTH,
@@ -98,22 +103,22 @@ def build_clip() -> CLIPTextModel:
     return clip.requires_grad_(requires_grad=False)
 
 
-def build_t5_tokenizer() -> T5TokenizerFast:
+def build_t5_tokenizer() -> Any:
     """A SentencePiece unigram tokenizer: each word of the captions is one piece, any other word falls into letters."""
     letters = [chr(c) for c in (*range(ord("a"), ord("z") + 1), *range(ord("0"), ord("9") + 1))] + list("_,.-'")
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -4.0)]
     pieces += [(letter, -12.0) for letter in letters]
     pieces += [(f"▁{word}", -3.0) for word in vocabulary() if word not in letters or word == "a"]
-    return T5TokenizerFast(vocab=pieces, extra_ids=0, model_max_length=512)
+    return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=512)
 
 
-def build_clip_tokenizer() -> CLIPTokenizer:
+def build_clip_tokenizer() -> Any:
     letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
     pieces = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
     return CLIPTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[], model_max_length=77)
 
 
-def build_pipeline(vae: AutoencoderKL, t5: T5EncoderModel, transformer: FluxTransformer2DModel) -> FluxPipeline:
+def build_pipeline(vae: Any, t5: Any, transformer: Any) -> Any:
     torch.manual_seed(0)
     return FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),

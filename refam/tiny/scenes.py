@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from .things import COLOURS, FREE_COLOURED, KINDS, OWN_PALETTE, RGB, SHAPES, Kind, Primitive
+from .things import COLOURS, FREE_COLOURED, OWN_PALETTE, RGB, SHAPES, Kind, Primitive
 
 T = TypeVar("T")
 
 SUPERSAMPLING = 3
-PATTERN_PERIOD = (7.0, 9.0)  # pixels; about one transformer token, the scale at which patterns get grounded
-SIZES = {"small": (24, 28), "medium": (31, 37), "big": (44, 52)}  # diameter in pixels
+PATTERN_PERIOD = (7.0, 9.0)  # units; about one transformer token, the scale at which patterns get grounded
+SIZES = {"small": (24, 28), "medium": (31, 37), "big": (44, 52)}  # diameter in units
 
 BACKGROUNDS: dict[str, RGB] = {
     "grass": (206, 226, 190),
@@ -33,21 +34,24 @@ class Thing:
     """One thing of a scene.
 
     colour: the name of its free colour, None where the kind has a palette of its own.
-    centre: (x, y) in pixels. mask: bool [side, side], True on the thing.
+    centre: (x, y) in layout units, of which the scene's side has `side`. mask: bool [H, W], True on the thing.
     """
 
     kind: Kind
     colour: str | None
     size: str
     centre: tuple[float, float]
-    mask: np.ndarray
+    mask: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Scene:
+    """side: the width and height of the layout in units; the image has `scale` pixels to the unit."""
+
     image: Image.Image
     things: tuple[Thing, ...]
     background: str
+    side: int
 
 
 @dataclass(frozen=True)
@@ -81,15 +85,16 @@ def random_scene(rng: np.random.Generator, side: int = 128, count: tuple[int, in
     return render(rng, wishes, side)
 
 
-def render(rng: np.random.Generator, wishes: Sequence[Wish], side: int = 128) -> Scene:
+def render(rng: np.random.Generator, wishes: Sequence[Wish], side: int = 128, scale: int = 1) -> Scene:
     """Render the wished things without overlap on a random background.
 
     Things for which no free place is found are left out, so wishes that matter come first.
 
-    Returns a scene with an RGB image of side x side pixels.
+    Returns a scene with an RGB image of side * scale pixels each way; models are trained at scale 1, larger scales
+    show the same layout in more detail.
     """
     name = pick(rng, tuple(BACKGROUNDS))
-    canvas = _background(rng, BACKGROUNDS[name], side)
+    canvas = _background(rng, BACKGROUNDS[name], side).resize((side * scale,) * 2, Image.Resampling.BICUBIC)
     things: list[Thing] = []
     discs: list[tuple[float, float, float]] = []
     for wish in wishes:
@@ -100,13 +105,13 @@ def render(rng: np.random.Generator, wishes: Sequence[Wish], side: int = 128) ->
             continue
         discs.append((*centre, diameter / 2))
         colour = (wish.colour or pick(rng, tuple(COLOURS))) if wish.kind.free_coloured else None
-        tile, alpha = _draw(rng, wish.kind, colour, diameter)
-        corner = (round(centre[0] - diameter / 2), round(centre[1] - diameter / 2))
+        tile, alpha = _draw(rng, wish.kind, colour, diameter * scale, scale)
+        corner = (round((centre[0] - diameter / 2) * scale), round((centre[1] - diameter / 2) * scale))
         canvas.paste(tile, corner, alpha)
-        mask = Image.new("L", (side, side))
+        mask = Image.new("L", canvas.size)
         mask.paste(alpha, corner)
         things.append(Thing(wish.kind, colour, size, centre, np.asarray(mask) > 127))
-    return Scene(canvas, tuple(things), name)
+    return Scene(canvas, tuple(things), name, side)
 
 
 def _free_place(
@@ -130,7 +135,7 @@ def _free_place(
 def _background(rng: np.random.Generator, base: RGB, side: int) -> Image.Image:
     """Plain, a gradient, soft blotches or grain, all around the base colour."""
     colour = np.array(base, dtype=float) + rng.uniform(-10, 10, 3)
-    field = np.zeros((side, side))
+    field: NDArray[np.floating] = np.zeros((side, side))
     style = rng.integers(4)
     if style == 1:
         angle = rng.uniform(0, 2 * np.pi)
@@ -145,18 +150,18 @@ def _background(rng: np.random.Generator, base: RGB, side: int) -> Image.Image:
 
 
 def _draw(
-    rng: np.random.Generator, kind: Kind, colour: str | None, diameter: int
+    rng: np.random.Generator, kind: Kind, colour: str | None, diameter: int, scale: int
 ) -> tuple[Image.Image, Image.Image]:
-    """Draw one thing as (RGB tile, alpha mask), both diameter x diameter pixels."""
+    """Draw one thing as (RGB tile, alpha mask), both diameter x diameter pixels, with `scale` pixels to the unit."""
     side = diameter * SUPERSAMPLING
-    body = COLOURS[colour] if colour else kind.colour
-    assert body is not None  # noqa: S101 - a kind has a colour of its own or is given one
-    body = tuple(int(c) for c in (np.array(body) + rng.uniform(-10, 10, 3)).clip(0, 255))
-    tile = Image.new("RGB", (side, side), body)
+    named = COLOURS[colour] if colour else kind.colour
+    assert named is not None  # noqa: S101 - a kind has a colour of its own or is given one
+    body = (np.array(named) + rng.uniform(-10, 10, 3)).clip(0, 255).astype(int)
+    tile = Image.new("RGB", (side, side), tuple(body.tolist()))
     alpha = Image.new("L", (side, side))
     paint, cut = ImageDraw.Draw(tile), ImageDraw.Draw(alpha)
     if kind.pattern and kind.marks:
-        kind.pattern(paint, side, round(rng.uniform(*PATTERN_PERIOD) * SUPERSAMPLING), kind.marks, rng)
+        kind.pattern(paint, side, round(rng.uniform(*PATTERN_PERIOD) * scale * SUPERSAMPLING), kind.marks, rng)
     for primitive in kind.outline:
         _fill(cut, primitive, side, 255)
     for primitive, detail in kind.details:

@@ -55,18 +55,22 @@ class Kind:
         return self.pattern is None
 
 
+def _steps(start: float, stop: float, step: float) -> list[float]:
+    return [float(at) for at in np.arange(start, stop, step)]
+
+
 def stripes(
     draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng: np.random.Generator, *, slope: float = 0.0
 ) -> None:
     """Bands half a period wide; slope 0 is vertical, 1 leans by 45 degrees."""
     lean = slope * side
-    for x in np.arange(-side - rng.uniform(0, period), 2 * side, period):
+    for x in _steps(-side - rng.uniform(0, period), 2 * side, period):
         draw.polygon([(x, 0), (x + period / 2, 0), (x + period / 2 + lean, side), (x + lean, side)], fill=colour)
 
 
 def bands(draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng: np.random.Generator) -> None:
     """Horizontal stripes."""
-    for y in np.arange(-rng.uniform(0, period), side, period):
+    for y in _steps(-rng.uniform(0, period), side, period):
         draw.rectangle([0, y, side, y + period / 2], fill=colour)
 
 
@@ -75,16 +79,16 @@ def dots(
 ) -> None:
     """A staggered lattice of discs, `fill` periods wide."""
     radius = fill * period / 2
-    shift_x, shift_y = rng.uniform(0, period, 2)
-    for row, y in enumerate(np.arange(-shift_y, side + period, period)):
-        for x in np.arange(-shift_x + (row % 2) * period / 2, side + period, period):
+    shift_x, shift_y = float(rng.uniform(0, period)), float(rng.uniform(0, period))
+    for row, y in enumerate(_steps(-shift_y, side + period, period)):
+        for x in _steps(-shift_x + (row % 2) * period / 2, side + period, period):
             draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=colour)
 
 
 def patches(draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng: np.random.Generator) -> None:
     """Irregular, closely packed polygons."""
-    for y in np.arange(0, side + period, period):
-        for x in np.arange(0, side + period, period):
+    for y in _steps(0, side + period, period):
+        for x in _steps(0, side + period, period):
             angles = np.sort(rng.uniform(0, 2 * np.pi, 6))
             radii = rng.uniform(0.3, 0.55, 6) * period
             cx, cy = x + rng.uniform(-0.15, 0.15) * period, y + rng.uniform(-0.15, 0.15) * period
@@ -93,7 +97,7 @@ def patches(draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng:
 
 def grid(draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng: np.random.Generator) -> None:
     width = max(1, round(period * 0.3))
-    for at in np.arange(rng.uniform(0, period), side, period):
+    for at in _steps(rng.uniform(0, period), side, period):
         draw.line([at, 0, at, side], fill=colour, width=width)
         draw.line([0, at, side, at], fill=colour, width=width)
 
@@ -101,29 +105,29 @@ def grid(draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng: np
 def lattice(draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng: np.random.Generator) -> None:
     """Two families of crossing diagonals."""
     width = max(1, round(period * 0.25))
-    for at in np.arange(-side + rng.uniform(0, period), 2 * side, period * 1.2):
+    for at in _steps(-side + rng.uniform(0, period), 2 * side, period * 1.2):
         draw.line([at, 0, at + side, side], fill=colour, width=width)
         draw.line([at + side, 0, at, side], fill=colour, width=width)
 
 
 def bricks(draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng: np.random.Generator) -> None:
     width = max(1, round(period * 0.2))
-    for row, y in enumerate(np.arange(rng.uniform(0, period / 2), side + period, period * 0.8)):
+    for row, y in enumerate(_steps(rng.uniform(0, period / 2), side + period, period * 0.8)):
         draw.line([0, y, side, y], fill=colour, width=width)
-        for x in np.arange((row % 2) * period * 0.7, side, period * 1.4):
+        for x in _steps((row % 2) * period * 0.7, side, period * 1.4):
             draw.line([x, y, x, y + period * 0.8], fill=colour, width=width)
 
 
 def checks(draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng: np.random.Generator) -> None:
     half = period / 2
-    for row, y in enumerate(np.arange(0, side, half)):
-        for x in np.arange((row % 2) * half, side, period):
+    for row, y in enumerate(_steps(0, side, half)):
+        for x in _steps((row % 2) * half, side, period):
             draw.rectangle([x, y, x + half, y + half], fill=colour)
 
 
 def rings(draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng: np.random.Generator) -> None:
     width = max(1, round(period * 0.4))
-    for radius in np.arange(period * rng.uniform(0.3, 0.6), side, period):
+    for radius in _steps(period * rng.uniform(0.3, 0.6), side, period):
         draw.ellipse([side / 2 - radius, side / 2 - radius, side / 2 + radius, side / 2 + radius], None, colour, width)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch.nn import functional as F
+from torch.nn import functional
 
 from .budget import Budget
 from .corpus import Corpus, render_corpus
@@ -37,7 +37,7 @@ def train_sam(seed: int, minutes: float, folder: Path) -> list[dict[str, float]]
     while budget.progress() < 1:
         loss, iou = _batch_loss(sam, corpus, rng)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(sam.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -76,7 +76,7 @@ def _batch_loss(sam: Any, corpus: Corpus, rng: np.random.Generator) -> tuple[tor
             dense_prompt_embeddings=dense,
             multimask_output=True,
         )
-        logits = F.interpolate(logits, (side, side), mode="bilinear")
+        logits = functional.interpolate(logits, (side, side), mode="bilinear")
         candidate_losses, candidate_ious = _mask_losses(logits, mask)
         best = candidate_losses.argmin(1, keepdim=True)
         iou_error = (predicted_iou - candidate_ious).square().mean()
@@ -104,7 +104,7 @@ def _mask_losses(logits: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor
     """Focal + dice loss, and true IoU, of each candidate: logits [B, 3, S, S], mask [B, S, S] -> two [B, 3]."""
     truth = mask[:, None].float().expand_as(logits)
     probability = logits.sigmoid()
-    cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    cross_entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     wrongness = (probability - truth).abs() ** FOCAL_GAMMA
     focal = (wrongness * cross_entropy).mean((-2, -1))
     overlap = (probability * truth).sum((-2, -1))
@@ -118,4 +118,6 @@ def _mask_losses(logits: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor
 def _save(sam: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(SMALL_SAM, indent=2) + "\n")
-    save_file({name: value.half().contiguous() for name, value in sam.state_dict().items()}, folder / "model.safetensors")
+    save_file(
+        {name: value.half().contiguous() for name, value in sam.state_dict().items()}, folder / "model.safetensors"
+    )

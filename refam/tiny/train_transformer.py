@@ -5,12 +5,12 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
+from diffusers import AutoencoderKL
 from torch import nn
-from transformers import T5EncoderModel
 
 from refam.backbones.flux import pack, patch_ids
 
@@ -22,6 +22,7 @@ from .train_vae import encode_latents
 log = logging.getLogger(__name__)
 MUON_RATE, ADAMW_RATE, WARMUP_STEPS = 2e-3, 1.5e-3, 200
 EMA_DECAY = 0.999
+REPORT_EVERY, SAVE_EVERY = 200, 1000  # steps
 NOISE_MEAN, NOISE_SD = 1.0, 1.0  # of logit(t): high noise, where words help most
 
 
@@ -36,13 +37,13 @@ class Stage:
     share: float
 
 
-STAGES = (Stage(64, (1, 3), 16000, 64, 0.3), Stage(128, (2, 5), 20000, 32, 0.7))
+STAGES = (Stage(64, (1, 3), 20000, 64, 0.4), Stage(128, (2, 5), 24000, 32, 0.6))
 
 
 class Examples:
     """Latents and tokenised captions, in buckets of equal caption length, so that no padding is needed."""
 
-    def __init__(self, corpus: Corpus, vae: AutoencoderKL) -> None:
+    def __init__(self, corpus: Corpus, vae: Any) -> None:
         self.latents = pack(encode_latents(vae, torch.from_numpy(corpus.images)))
         tokenizer = build_t5_tokenizer()
         buckets: dict[int, list[tuple[int, list[int]]]] = {}
@@ -66,14 +67,14 @@ class Examples:
 class Trainee(nn.Module):
     """The two parts that learn: text encoder and transformer."""
 
-    def __init__(self, t5: T5EncoderModel, transformer: FluxTransformer2DModel) -> None:
+    def __init__(self, t5: Any, transformer: Any) -> None:
         super().__init__()
         self.t5, self.transformer = t5, transformer
 
     def forward(self, noised: torch.Tensor, t: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         """Velocity at noise level t [B] for noised latents [B, tokens, channels] under the text ids [B, L]."""
         side = round(noised.shape[1] ** 0.5)
-        return self.transformer(
+        velocity: torch.Tensor = self.transformer(
             hidden_states=noised,
             timestep=t,
             encoder_hidden_states=self.t5(ids).last_hidden_state,
@@ -82,6 +83,7 @@ class Trainee(nn.Module):
             img_ids=patch_ids(side, side),
             return_dict=False,
         )[0]
+        return velocity
 
 
 def train_transformer(seed: int, minutes: float, folder: Path) -> list[dict[str, float]]:
@@ -90,51 +92,62 @@ def train_transformer(seed: int, minutes: float, folder: Path) -> list[dict[str,
     Returns the learning curve: samples, minutes, loss, side of the scenes in pixels.
     """
     torch.manual_seed(seed)
-    vae = AutoencoderKL.from_pretrained(folder / "vae")
-    trainee = Trainee(build_t5(), build_transformer())
-    average = copy.deepcopy(trainee).requires_grad_(requires_grad=False)
-    optimizers = _optimizers(trainee)
-    curve: list[dict[str, float]] = []
-    budget = Budget(minutes)
+    vae: Any = AutoencoderKL.from_pretrained(folder / "vae")
+    training = Training(Trainee(build_t5(), build_transformer()), Budget(minutes))
+    end = 0.0
     for stage in STAGES:
         corpus = render_corpus(seed + 2, stage.scenes, stage.side, stage.things)
         batches = Examples(corpus, vae).batches(stage.batch, np.random.default_rng(seed))
-        del corpus
-        _train_stage(stage, batches, trainee, average, optimizers, budget, curve)
-        save(vae, average, folder / "flux")
-    return curve
+        del corpus  # the pixels; only latents are needed from here on
+        training.budget.resume()
+        end += stage.share
+        for step in training.run(batches, end):
+            if step % REPORT_EVERY == 0:
+                training.report(stage.side)
+            if step % SAVE_EVERY == 0:
+                save(vae, training.average, folder / "flux")
+    save(vae, training.average, folder / "flux")
+    return training.curve
 
 
-def _train_stage(
-    stage: Stage,
-    batches: Iterator[tuple[torch.Tensor, torch.Tensor]],
-    trainee: Trainee,
-    average: Trainee,
-    optimizers: list[torch.optim.Optimizer],
-    budget: Budget,
-    curve: list[dict[str, float]],
-) -> None:
-    budget.resume()
-    end = budget.progress() + stage.share
-    samples = int(curve[-1]["samples"]) if curve else 0
-    step, mean_loss = 0, 1.0
-    while (progress := budget.progress()) < end:
-        latents, ids = next(batches)
-        _set_rates(optimizers, step, progress)
-        loss = _loss(trainee, latents, ids)
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-        _follow(average, trainee, min(EMA_DECAY, (samples + 1) / (samples + 10 * stage.batch)))
-        step, samples = step + 1, samples + stage.batch
-        mean_loss = 0.99 * mean_loss + 0.01 * loss.item() if step > 1 else loss.item()
-        if step % 200 == 0:
-            point = {"samples": samples, "minutes": round(budget.spent, 2), "loss": round(mean_loss, 4)}
-            curve.append({**point, "side": stage.side})
-            log.info("transformer %s", curve[-1])
+class Training:
+    """Weights, their moving average, optimizers, and how far it has come."""
+
+    def __init__(self, trainee: Trainee, budget: Budget) -> None:
+        self.trainee, self.budget = trainee, budget
+        self.average = copy.deepcopy(trainee).requires_grad_(requires_grad=False)
+        self.optimizers = _optimizers(trainee)
+        self.curve: list[dict[str, float]] = []
+        self.samples, self.mean_loss = 0, 1.0
+
+    def run(self, batches: Iterator[tuple[torch.Tensor, torch.Tensor]], end: float) -> Iterator[int]:
+        """Train until the share `end` of the budget is spent, yielding the number of each step done, from 1."""
+        step = 0
+        while (progress := self.budget.progress()) < end:
+            _set_rates(self.optimizers, step, progress)
+            latents, ids = next(batches)
+            loss = _loss(self.trainee, latents, ids)
+            for optimizer in self.optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self.trainee.parameters(), 1.0)
+            for optimizer in self.optimizers:
+                optimizer.step()
+            step, self.samples = step + 1, self.samples + len(latents)
+            self._follow(len(latents))
+            self.mean_loss = 0.99 * self.mean_loss + 0.01 * loss.item()
+            yield step
+
+    def report(self, side: int) -> None:
+        point = {"samples": self.samples, "minutes": round(self.budget.spent, 2), "loss": round(self.mean_loss, 4)}
+        self.curve.append({**point, "side": side})
+        log.info("transformer %s", self.curve[-1])
+
+    @torch.no_grad()
+    def _follow(self, batch: int) -> None:
+        """average <- decay * average + (1 - decay) * weights, with a smaller decay during the first steps."""
+        decay = min(EMA_DECAY, self.samples / (self.samples + 10 * batch))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.trainee.parameters()), 1 - decay)
 
 
 def _loss(trainee: Trainee, latents: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
@@ -143,7 +156,7 @@ def _loss(trainee: Trainee, latents: torch.Tensor, ids: torch.Tensor) -> torch.T
     noise = torch.randn_like(latents)
     mix = t[:, None, None]
     with torch.autocast("cpu", torch.bfloat16):
-        velocity = trainee((1 - mix) * latents + mix * noise, t, ids)
+        velocity: torch.Tensor = trainee((1 - mix) * latents + mix * noise, t, ids)
     return (velocity.float() - (noise - latents)).square().mean()
 
 
@@ -170,13 +183,7 @@ def _set_rates(optimizers: list[torch.optim.Optimizer], step: int, progress: flo
             group["lr"] = rate * factor
 
 
-@torch.no_grad()
-def _follow(average: Trainee, trainee: Trainee, decay: float) -> None:
-    """average <- decay * average + (1 - decay) * trainee."""
-    torch._foreach_lerp_(list(average.parameters()), list(trainee.parameters()), 1 - decay)
-
-
-def save(vae: AutoencoderKL, average: Trainee, folder: Path) -> None:
+def save(vae: Any, average: Trainee, folder: Path) -> None:
     """Save everything as a diffusers FluxPipeline folder, in fp16."""
-    pipeline: FluxPipeline = build_pipeline(vae, copy.deepcopy(average.t5), copy.deepcopy(average.transformer))
+    pipeline = build_pipeline(vae, copy.deepcopy(average.t5), copy.deepcopy(average.transformer))
     pipeline.to(torch.float16).save_pretrained(folder)

@@ -2,9 +2,9 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
 
 from .budget import Budget
 from .corpus import render_corpus
@@ -52,12 +52,14 @@ def to_pixels(images: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def encode_latents(vae: AutoencoderKL, images: torch.Tensor, batch: int = 50) -> torch.Tensor:
+def encode_latents(vae: Any, images: torch.Tensor, batch: int = 50) -> torch.Tensor:
     """uint8 [N, H, W, 3] -> normalised latents, float [N, C, H / 4, W / 4]."""
-    latents = [vae.encode(to_pixels(part)).latent_dist.mode() for part in images.split(batch)]
-    return (torch.cat(latents) - vae.config.shift_factor) * vae.config.scaling_factor
+    latents = [vae.encode(to_pixels(part)).latent_dist.mode() for part in torch.split(images, batch)]
+    return (torch.cat(latents) - float(vae.config.shift_factor)) * float(vae.config.scaling_factor)
 
 
-def _normalise_latents(vae: AutoencoderKL, images: torch.Tensor) -> None:
+def _normalise_latents(vae: Any, images: torch.Tensor) -> None:
     latents = encode_latents(vae, images)
-    vae.register_to_config(shift_factor=round(float(latents.mean()), 4), scaling_factor=round(float(1 / latents.std()), 4))
+    vae.register_to_config(
+        shift_factor=round(float(latents.mean()), 4), scaling_factor=round(float(1 / latents.std()), 4)
+    )
