@@ -105,7 +105,8 @@ def rendered(
 ) -> None:
     """Evaluate on rendered scenes that training never saw."""
     from refam import evaluate as evaluation
-    from refam.backbones.flux import FluxBackbone, randomised
+    from refam.backbones.flux import FluxBackbone
+    from refam.backbones.flux_models import randomised
     from refam.pipeline import RefAM
 
     with _reported():

@@ -5,12 +5,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -58,7 +60,7 @@ class SegmentAnything:
         """
         try:
             model = _load_folder(_folder(name)) if _folder(name).is_dir() else _load_checkpoint(_checkpoint(name))
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, EOFError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise ModelNotFoundError(
                 f"REFAM_SAM: no Segment Anything model could be loaded from {name!r} ({error}). Set it to 'tiny', "
                 "'none', 'vit_b', 'vit_l', 'vit_h', or to the path of a checkpoint."
@@ -115,7 +117,10 @@ def _checkpoint(name: str) -> Path:
 
 def _load_checkpoint(path: Path) -> Any:
     """An official checkpoint; its architecture is told by the width of its image encoder."""
-    weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise ValueError("it is not a file of tensors alone") from error
     width = weights["image_encoder.pos_embed"].shape[-1]
     if width not in WIDTHS:
         raise ValueError(f"its image encoder has width {width}, which is none of SAM's")

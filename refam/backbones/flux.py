@@ -2,46 +2,27 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, FluxTransformer2DModel
 from diffusers.models.embeddings import apply_rotary_emb
 from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
-from huggingface_hub import snapshot_download
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from refam.attention import AttentionMean
 from refam.backbones import Piece
+from refam.backbones.flux_models import FluxModels, load_flux, require_block
 from refam.cache import LRUCache, image_key
 from refam.config import RefAMConfig
-from refam.errors import ConfigError, ModelNotFoundError
+from refam.errors import ConfigError
 
-__all__ = [
-    "AttentionReading",
-    "FluxBackbone",
-    "FluxModels",
-    "PassCompleteError",
-    "load_flux",
-    "pack",
-    "patch_ids",
-    "randomised",
-]
+__all__ = ["AttentionReading", "FluxBackbone", "PassCompleteError", "pack", "patch_ids"]
 
 GUIDANCE = 1.0
-REMEDY = (
-    "Set it to 'tiny', to a folder in diffusers' layout, or to a hub id; a gated one needs its licence accepted and "
-    "HF_TOKEN set, and HF_HUB_OFFLINE allows only what is in the cache."
-)
-PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
-VOCABULARIES = ("tokenizer.json", "spiece.model", "vocab.json")
 PATCH = 2  # latent cells to a token, on each axis
 
 
@@ -119,98 +100,6 @@ def _query_and_key(
     return query[0], key[0]
 
 
-@dataclass(frozen=True)
-class FluxModels:
-    """The parts of a FluxPipeline that the method needs, with weights loaded.
-
-    diffusers and transformers set most attributes of their models dynamically, hence Any.
-    """
-
-    transformer: Any  # FluxTransformer2DModel
-    vae: Any  # AutoencoderKL
-    t5: Any  # T5EncoderModel
-    t5_tokenizer: Any  # T5Tokenizer
-    clip: Any  # CLIPTextModel
-    clip_tokenizer: Any  # CLIPTokenizer
-
-
-def load_flux(source: str, revision: str | None, last_block: int, device: torch.device) -> FluxModels:
-    """Load from a diffusers pipeline folder or a hub id, bf16 on a GPU and fp32 on a CPU.
-
-    Of the transformer's blocks only those up to number `last_block` are loaded. huggingface_hub's own HF_TOKEN,
-    HF_HOME and HF_HUB_OFFLINE apply.
-    Raises ModelNotFoundError if something is missing, ConfigError if the transformer has fewer blocks.
-    """
-    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-
-    def load(kind: Any, part: str, **options: Any) -> Any:
-        return kind.from_pretrained(folder, subfolder=part, **options)
-
-    try:
-        folder = _local_folder(source, revision)
-        _require_vocabularies(folder)
-        sizes = FluxTransformer2DModel.load_config(folder, subfolder="transformer")
-        _require_block(last_block, sizes["num_layers"] + sizes["num_single_layers"])
-        double = min(sizes["num_layers"], last_block + 1)
-        single = last_block + 1 - double
-        return FluxModels(
-            transformer=load(
-                _PartialFluxTransformer, "transformer", num_layers=double, num_single_layers=single, dtype=dtype
-            ).to(device),
-            vae=load(AutoencoderKL, "vae", dtype=dtype).to(device),
-            t5=load(T5EncoderModel, "text_encoder_2", dtype=dtype).to(device),
-            t5_tokenizer=load(T5Tokenizer, "tokenizer_2"),
-            clip=load(CLIPTextModel, "text_encoder", dtype=dtype).to(device),
-            clip_tokenizer=load(CLIPTokenizer, "tokenizer"),
-        )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise ModelNotFoundError(
-            f"REFAM_MODEL: no FLUX pipeline could be loaded from {source!r} ({error}). {REMEDY}"
-        ) from error
-
-
-def _local_folder(source: str, revision: str | None) -> Path:
-    """A local pipeline folder as it is; of a hub id, what the cache holds or what is downloaded now.
-
-    diffusers itself asks the hub about sharded weights even when it is offline, so it only ever gets a folder.
-    """
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return folder
-    if source.startswith(("/", ".", "~")):
-        raise FileNotFoundError(f"there is no folder {folder}")
-    return Path(snapshot_download(source, revision=revision, allow_patterns=[f"{part}/*" for part in PARTS]))
-
-
-def _require_vocabularies(folder: Path) -> None:
-    """transformers makes a tokenizer that knows no word of a folder without a vocabulary, and says nothing."""
-    for part in ("tokenizer", "tokenizer_2"):
-        if not any((folder / part / name).is_file() for name in VOCABULARIES):
-            raise FileNotFoundError(f"{folder / part} has none of {', '.join(VOCABULARIES)}")
-
-
-class _PartialFluxTransformer(FluxTransformer2DModel):
-    """FluxTransformer2DModel that takes the weights of blocks it was not built with as a matter of course."""
-
-    _keys_to_ignore_on_load_unexpected = (r"^(single_)?transformer_blocks\.",)
-
-
-def _require_block(number: int, blocks: int) -> None:
-    if number >= blocks:
-        raise ConfigError(f"REFAM_BLOCKS asks for block {number}; set it to blocks from 0 to {blocks - 1}.")
-
-
-def randomised(models: FluxModels, seed: int) -> FluxModels:
-    """The same architecture with an untrained transformer and T5: what its attention shows was never learned."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        transformer = FluxTransformer2DModel.from_config(models.transformer.config).to(models.transformer.device)
-        t5 = T5EncoderModel(models.t5.config).to(models.t5.device)
-    return replace(
-        models, transformer=transformer.to(models.transformer.dtype).eval(), t5=t5.to(models.t5.dtype).eval()
-    )
-
-
 class FluxBackbone:
     """Token maps of one noised forward pass through FLUX. See refam.backbones.Backbone.
 
@@ -229,7 +118,7 @@ class FluxBackbone:
         if self._preset.resolution % pixels:
             raise ConfigError(f"REFAM_RESOLUTION is {self._preset.resolution}; set it to a multiple of {pixels}.")
         blocks = [*models.transformer.transformer_blocks, *models.transformer.single_transformer_blocks]
-        _require_block(self._blocks[-1], len(blocks))
+        require_block(self._blocks[-1], len(blocks))
         for number, block in enumerate(blocks):
             block.attn.set_processor(ReadingProcessor(number))
 

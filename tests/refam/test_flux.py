@@ -12,15 +12,8 @@ from diffusers import FluxTransformer2DModel
 from torch.nn import functional
 
 from refam.attention import AttentionMean
-from refam.backbones.flux import (
-    AttentionReading,
-    FluxBackbone,
-    PassCompleteError,
-    ReadingProcessor,
-    load_flux,
-    pack,
-    randomised,
-)
+from refam.backbones.flux import AttentionReading, FluxBackbone, PassCompleteError, ReadingProcessor, pack
+from refam.backbones.flux_models import load_flux, randomised
 from refam.config import RefAMConfig
 from refam.errors import ConfigError, ModelNotFoundError
 from tests.refam.conftest import DOUBLE, SINGLE, random_pipeline
@@ -193,17 +186,39 @@ def test_partly_loaded_models_give_the_same_maps(flux_folder, refam, image):
 def test_a_missing_model_is_named_with_the_remedy(tmp_path, flux_folder):
     with pytest.raises(ModelNotFoundError, match=r"REFAM_MODEL: .*there is no folder .*Set it to 'tiny'"):
         load_flux(str(tmp_path / "nowhere"), None, 0, CPU)
-    (tmp_path / "transformer").mkdir()
-    (tmp_path / "transformer" / "config.json").write_text("{}")
     with pytest.raises(ModelNotFoundError, match="REFAM_MODEL"):
         load_flux(str(tmp_path), None, 0, CPU)
     with pytest.raises(ConfigError, match="REFAM_BLOCKS asks for block 5; set it to blocks from 0 to 4"):
         load_flux(str(flux_folder), None, 5, CPU)
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        "transformer/config.json",
+        "transformer/diffusion_pytorch_model-00001-of-*.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+        "text_encoder/config.json",
+        "text_encoder_2/model.safetensors",
+        "tokenizer/tokenizer.json",
+        "tokenizer_2/tokenizer.json",
+    ],
+)
+@pytest.mark.parametrize("damage", ["missing", "cut off"])
+def test_an_incomplete_download_is_noticed(tmp_path, flux_folder, part, damage):
+    shutil.copytree(flux_folder, tmp_path / "flux")
+    (file,) = (tmp_path / "flux").glob(part)
+    content = file.read_bytes()
+    file.unlink()
+    if damage == "cut off":
+        file.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ModelNotFoundError, match="REFAM_MODEL"):
+        load_flux(str(tmp_path / "flux"), None, 4, CPU)
+
+
 OFFLINE_PROGRAM = """
 import sys, torch
-from refam.backbones.flux import load_flux
+from refam.backbones.flux_models import load_flux
 from refam.errors import ModelNotFoundError
 print(len(load_flux("org/random-flux", "main", 1, torch.device("cpu")).transformer.transformer_blocks))
 try:

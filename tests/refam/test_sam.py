@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 
@@ -72,9 +73,13 @@ class _Accepting(torch.nn.Module):
         assert "image_encoder.pos_embed" in weights
 
 
-@pytest.mark.parametrize("name", ["nowhere.pth", "some.pth", "folder"])
-def test_a_checkpoint_that_cannot_be_loaded_is_named_with_the_remedy(tmp_path, name):
+@pytest.mark.parametrize("name", ["nowhere.pth", "some.pth", "empty.pth", "garbage.pth", "folder", "broken"])
+def test_a_checkpoint_that_cannot_be_loaded_is_named_with_the_remedy(tmp_path, sam_folder, name):
     (tmp_path / "folder").mkdir()
+    shutil.copytree(sam_folder, tmp_path / "broken")
+    (tmp_path / "broken" / "model.safetensors").write_bytes(b"123")
+    (tmp_path / "empty.pth").write_bytes(b"")
+    (tmp_path / "garbage.pth").write_bytes(b"garbage" * 100)
     torch.save({"image_encoder.pos_embed": torch.zeros(1, 1, 1, 7)}, tmp_path / "some.pth")
     with pytest.raises(ModelNotFoundError, match=r"REFAM_SAM.*Set it to 'tiny', 'none'"):
         SegmentAnything.from_name(str(tmp_path / name), CPU, image_cache=1)

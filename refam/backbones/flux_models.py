@@ -1,0 +1,116 @@
+"""The parts of a FLUX pipeline: where they come from, and whether they are whole."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, FluxTransformer2DModel
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
+from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
+
+from refam.errors import ConfigError, ModelNotFoundError
+
+__all__ = ["FluxModels", "load_flux", "randomised", "require_block"]
+
+PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+VOCABULARIES = ("tokenizer.json", "spiece.model", "vocab.json")
+
+
+@dataclass(frozen=True)
+class FluxModels:
+    """The parts of a FluxPipeline that the method needs, with weights loaded.
+
+    diffusers and transformers set most attributes of their models dynamically, hence Any.
+    """
+
+    transformer: Any  # FluxTransformer2DModel
+    vae: Any  # AutoencoderKL
+    t5: Any  # T5EncoderModel
+    t5_tokenizer: Any  # T5Tokenizer
+    clip: Any  # CLIPTextModel
+    clip_tokenizer: Any  # CLIPTokenizer
+
+
+def load_flux(source: str, revision: str | None, last_block: int, device: torch.device) -> FluxModels:
+    """Load from a diffusers pipeline folder or a hub id, bf16 on a GPU and fp32 on a CPU.
+
+    Of the transformer's blocks only those up to number `last_block` are loaded. huggingface_hub's own HF_TOKEN,
+    HF_HOME and HF_HUB_OFFLINE apply.
+    Raises ModelNotFoundError if something is missing, ConfigError if the transformer has fewer blocks.
+    """
+    try:
+        folder = _local_folder(source, revision)
+        sizes = FluxTransformer2DModel.load_config(folder, subfolder="transformer")
+        require_block(last_block, sizes["num_layers"] + sizes["num_single_layers"])
+        double = min(sizes["num_layers"], last_block + 1)
+        blocks = {"num_layers": double, "num_single_layers": last_block + 1 - double}
+        return FluxModels(
+            transformer=_load_model(_PartialFluxTransformer, folder, "transformer", device, **blocks),
+            vae=_load_model(AutoencoderKL, folder, "vae", device),
+            t5=_load_model(T5EncoderModel, folder, "text_encoder_2", device),
+            t5_tokenizer=_load_tokenizer(T5Tokenizer, folder, "tokenizer_2"),
+            clip=_load_model(CLIPTextModel, folder, "text_encoder", device),
+            clip_tokenizer=_load_tokenizer(CLIPTokenizer, folder, "tokenizer"),
+        )
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise ModelNotFoundError(
+            f"REFAM_MODEL: no FLUX pipeline could be loaded from {source!r} ({error}). Set it to 'tiny', to a folder "
+            "in diffusers' layout, or to a hub id; a gated one needs its licence accepted and HF_TOKEN set, and "
+            "HF_HUB_OFFLINE allows only what is in the cache."
+        ) from error
+
+
+def randomised(models: FluxModels, seed: int) -> FluxModels:
+    """The same architecture with an untrained transformer and T5: what its attention shows was never learned."""
+    device, dtype = models.transformer.device, models.transformer.dtype
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        transformer = FluxTransformer2DModel.from_config(models.transformer.config)
+        t5 = T5EncoderModel(models.t5.config)
+    return replace(models, transformer=transformer.to(device, dtype).eval(), t5=t5.to(device, dtype).eval())
+
+
+def require_block(number: int, blocks: int) -> None:
+    """Raise ConfigError if a model of so many blocks has no block of this number."""
+    if number >= blocks:
+        raise ConfigError(f"REFAM_BLOCKS asks for block {number}; set it to blocks from 0 to {blocks - 1}.")
+
+
+class _PartialFluxTransformer(FluxTransformer2DModel):
+    """FluxTransformer2DModel that takes the weights of blocks it was not built with as a matter of course."""
+
+    _keys_to_ignore_on_load_unexpected = (r"^(single_)?transformer_blocks\.",)
+
+
+def _local_folder(source: str, revision: str | None) -> Path:
+    """A local pipeline folder as it is; of a hub id, what the cache holds or what is downloaded now.
+
+    diffusers itself asks the hub about sharded weights even when it is offline, so it only ever gets a folder.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if source.startswith(("/", ".", "~")):
+        raise FileNotFoundError(f"there is no folder {folder}")
+    return Path(snapshot_download(source, revision=revision, allow_patterns=[f"{part}/*" for part in PARTS]))
+
+
+def _load_model(kind: Any, folder: Path, part: str, device: torch.device, **options: Any) -> Any:
+    """A model of diffusers or transformers, which fill what a folder lacks with random weights: here that is an
+    error."""
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    model, info = kind.from_pretrained(folder, subfolder=part, dtype=dtype, output_loading_info=True, **options)
+    absent = [*info["missing_keys"], *info["mismatched_keys"]]
+    if absent:
+        raise ValueError(f"the weights in {folder / part} do not fit its config.json, such as {absent[0]}")
+    return model.to(device)
+
+
+def _load_tokenizer(kind: Any, folder: Path, part: str) -> Any:
+    """A tokenizer; transformers makes one that knows no word of a folder without a vocabulary: here that is an
+    error."""
+    if not any((folder / part / name).is_file() for name in VOCABULARIES):
+        raise FileNotFoundError(f"{folder / part} has none of {', '.join(VOCABULARIES)}")
+    return kind.from_pretrained(folder, subfolder=part)
