@@ -221,6 +221,8 @@ def _positions(texts: list[str], target: frozenset[int], relation_at: int) -> tu
         if text not in SIDES or _opens_relation(texts, index):
             continue
         following = texts[index + 1] if index + 1 < len(texts) else ""
+        if text == "right" and following in PREPOSITIONS and texts[index - 1] != "the":
+            continue  # "right above the box" means "directly"
         describes_other = following and _is_content(following) and following not in PARTS and index > relation_at
         if index in target or not describes_other:
             found[SIDES[text]] = None

@@ -18,7 +18,7 @@ from refam.phrase import Phrase
 from refam.refine import best_candidate, propose, score, threshold_mask
 from refam.sam import Candidate, SegmentAnything
 from refam.sinks import find_sinks
-from refam.text import Token, choose_magnets, read_text
+from refam.text import Token, read_text
 
 __all__ = ["Grounding", "RefAM", "Segmentation", "choose_device"]
 
@@ -92,8 +92,7 @@ class RefAM:
     def ground(self, image: Image, expression: str) -> Grounding:
         """Heatmap and points of what the expression refers to. Raises ExpressionError."""
         config = self.config
-        magnets = choose_magnets(expression, config.magnets, config.magnet_colours)
-        text = read_text(expression, magnets, self.backbone.tokenize)
+        text = read_text(expression, self.backbone.tokenize, config.magnets, config.magnet_colours)
 
         maps = self.backbone.token_maps(image, text.strings)
 

@@ -1,6 +1,6 @@
 """Expression and magnets -> text tokens, each with the role it plays in the heatmap."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -55,9 +55,10 @@ class Text:
     phrase: Phrase
 
 
-def read_text(expression: str, magnets: Sequence[str], tokenize: Callable[[str], list[Piece]]) -> Text:
+def read_text(expression: str, tokenize: Callable[[str], list[Piece]], magnets: str = "", colours: str = "") -> Text:
     """Tokenize an expression and its magnets, each as a string of its own with its own end mark.
 
+    magnets, colours: words separated by spaces, see `choose_magnets`.
     Raises ExpressionError for an expression that is no string, empty, without a content word, or too long.
     """
     if not isinstance(expression, str):
@@ -71,20 +72,21 @@ def read_text(expression: str, magnets: Sequence[str], tokenize: Callable[[str],
     if all(is_stop_word(word.text) for word in phrase.words):
         raise ExpressionError(f"No word in {expression!r} names a thing; say what to look for, such as 'the red ball'.")
 
+    strings = (lowered, *choose_magnets(phrase, magnets, colours))
     tokens = [_expression_token(piece, phrase) for piece in tokenize(lowered)]
-    for magnet in magnets:
+    for magnet in strings[1:]:
         tokens += [_token(piece, Role.MAGNET) for piece in tokenize(magnet)]
     if len(tokens) > MAX_TOKENS:
         raise ExpressionError(
             f"The expression and its magnets have {len(tokens)} tokens; shorten it, at most {MAX_TOKENS} can be read."
         )
-    return Text((lowered, *magnets), tuple(tokens), phrase)
+    return Text(strings, tuple(tokens), phrase)
 
 
-def choose_magnets(expression: str, magnets: str, colours: str) -> tuple[str, ...]:
-    """The magnets to append: those of a space-separated list, where one that is among the colours and already in the
-    expression is replaced by the first colour that is not."""
-    words = {word.text for word in read_phrase(expression.lower()).words}
+def choose_magnets(phrase: Phrase, magnets: str, colours: str) -> tuple[str, ...]:
+    """The magnets to append: a magnet that is one of the colours, and a word of the phrase already, is replaced by the
+    first colour that is not."""
+    words = {word.text for word in phrase.words}
     palette = colours.split()
     unused = [colour for colour in palette if colour not in words]
     return tuple(

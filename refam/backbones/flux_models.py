@@ -101,10 +101,12 @@ def _load_model(kind: Any, folder: Path, part: str, device: torch.device, **opti
     """A model of diffusers or transformers, which fill what a folder lacks with random weights: here that is an
     error."""
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    model, info = kind.from_pretrained(folder, subfolder=part, dtype=dtype, output_loading_info=True, **options)
-    absent = [*info["missing_keys"], *info["mismatched_keys"]]
-    if absent:
-        raise ValueError(f"the weights in {folder / part} do not fit its config.json, such as {absent[0]}")
+    try:
+        model, info = kind.from_pretrained(folder, subfolder=part, dtype=dtype, output_loading_info=True, **options)
+    except RuntimeError as error:
+        raise ValueError(f"the weights in {folder / part} do not fit its config.json") from error
+    if info["missing_keys"]:
+        raise ValueError(f"the weights in {folder / part} lack {', '.join(sorted(info['missing_keys'])[:3])}")
     return model.to(device)
 
 

@@ -50,6 +50,8 @@ def test_the_target_ends_where_a_relation_or_clause_begins(expression, noun_phra
         ("the cup on top of the table", ()),
         ("the dog next to the left zebra", ()),
         ("the left zebra next to the ball", (LEFT,)),
+        ("the ball right next to the zebra", ()),
+        ("the ball on the right next to the zebra", (RIGHT,)),
         ("a zebra", ()),
     ],
 )

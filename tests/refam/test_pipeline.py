@@ -68,10 +68,11 @@ def test_settings_can_be_changed_on_the_same_weights(refam, image):
     )
 
 
-def test_a_bad_expression_costs_no_pass(refam, image, monkeypatch):
+@pytest.mark.parametrize("expression", ["", "the", 7, None])
+def test_a_bad_expression_costs_no_pass(refam, image, monkeypatch, expression):
     monkeypatch.setattr(refam.backbone, "token_maps", lambda *_: pytest.fail("a pass was run"))
     with pytest.raises(ExpressionError):
-        refam.segment(image, "")
+        refam.segment(image, expression)
 
 
 class Constructed:
