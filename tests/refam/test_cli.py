@@ -1,5 +1,7 @@
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,3 +62,21 @@ def test_help_does_not_wait_for_torch():
     assert shown.stdout.strip() == "False"
     listed = subprocess.run([sys.executable, "-m", "refam", "--help"], capture_output=True, text=True, check=True)
     assert all(command in listed.stdout for command in ("segment", "explain", "evaluate", "train-tiny"))
+
+
+@pytest.mark.parametrize("arguments", [[], ["--ablation"]])
+def test_evaluate_rendered_writes_its_figures(run, tmp_path, arguments):
+    result = run("evaluate", "rendered", "--seed", "3", "--count", "2", "--json", "out/report.json", *arguments)
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    row = report["default"] if arguments else report["controls"]["untrained"]
+    assert row["count"] == 2
+    assert {"pointing_accuracy", "mean_iou"} <= row.keys()
+    assert "pointing" in result.stdout
+
+
+def test_train_tiny_hands_its_options_on(run, monkeypatch):
+    seen = {}
+    monkeypatch.setattr("refam.tiny.train.train", lambda folder, **options: seen.update(options, folder=folder))
+    assert run("train-tiny", "--folder", "weights", "--seed", "4", "--minutes", "0.5").exit_code == 0
+    assert seen == {"folder": Path("weights"), "seed": 4, "minutes": 0.5}
