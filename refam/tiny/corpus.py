@@ -11,6 +11,7 @@ from .captions import caption
 from .scenes import random_scene
 
 CAPTIONS_PER_SCENE = 6
+SCENES_PER_MINUTE = 600  # of training: what it can see several times
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,11 @@ class Corpus:
     images: NDArray[np.uint8]
     captions: list[list[str]]
     masks: list[NDArray[np.bool_]]
+
+
+def corpus_size(minutes: float, most: int) -> int:
+    """How many scenes are worth rendering for so much training."""
+    return max(96, min(most, round(SCENES_PER_MINUTE * minutes)))
 
 
 def render_corpus(seed: int, count: int, side: int, things: tuple[int, int], processes: int = 2) -> Corpus:

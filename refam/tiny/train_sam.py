@@ -11,11 +11,11 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from .budget import Budget
-from .corpus import Corpus, render_corpus
+from .corpus import Corpus, corpus_size, render_corpus
 from .sam import SMALL_SAM, build_sam
 
 log = logging.getLogger(__name__)
-BATCH, LEARNING_RATE = 12, 1.5e-3
+BATCH, LEARNING_RATE, MOST_SCENES = 12, 1.5e-3, 6000
 FOCAL_GAMMA, FOCAL_WEIGHT = 2.0, 20.0  # focal : dice = 20 : 1, Kirillov et al. 2023, appendix A
 MAX_POINTS = 4
 CROP_CHANCE = 0.3  # wide or tall images, so that SAM knows its own padding
@@ -25,7 +25,7 @@ def train_sam(seed: int, minutes: float, folder: Path) -> list[dict[str, float]]
     """Train for `minutes`, save to `folder`/sam. Returns the learning curve: steps, minutes, mean IoU, loss."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    corpus = render_corpus(seed + 1, 6000, SMALL_SAM["image_size"], (2, 5))
+    corpus = render_corpus(seed + 1, corpus_size(minutes, MOST_SCENES), SMALL_SAM["image_size"], (2, 5))
     sam = build_sam(SMALL_SAM).train()
     optimizer = torch.optim.AdamW(sam.parameters(), LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.02)
     budget = Budget(minutes)

@@ -15,7 +15,7 @@ from torch import nn
 from refam.backbones.flux import pack, patch_ids
 
 from .budget import Budget
-from .corpus import Corpus, render_corpus
+from .corpus import Corpus, corpus_size, render_corpus
 from .models import POOLED_WIDTH, build_pipeline, build_t5, build_t5_tokenizer, build_transformer
 from .train_vae import encode_latents
 
@@ -28,7 +28,7 @@ NOISE_MEAN, NOISE_SD = 1.0, 1.0  # of logit(t): high noise, where words help mos
 
 @dataclass(frozen=True)
 class Stage:
-    """Scenes of `side` pixels with `things` (from, to) things, `scenes` of them, trained for `share` of the time."""
+    """At most `scenes` scenes of `side` pixels and `things` (from, to) things, trained on for `share` of the time."""
 
     side: int
     things: tuple[int, int]
@@ -96,7 +96,8 @@ def train_transformer(seed: int, minutes: float, folder: Path) -> list[dict[str,
     training = Training(Trainee(build_t5(), build_transformer()), Budget(minutes))
     end = 0.0
     for stage in STAGES:
-        corpus = render_corpus(seed + 2, stage.scenes, stage.side, stage.things)
+        count = corpus_size(minutes * stage.share, stage.scenes)
+        corpus = render_corpus(seed + 2, count, stage.side, stage.things)
         batches = Examples(corpus, vae).batches(stage.batch, np.random.default_rng(seed))
         del corpus  # the pixels; only latents are needed from here on
         training.budget.resume()

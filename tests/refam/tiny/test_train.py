@@ -1,0 +1,33 @@
+import json
+
+import numpy as np
+import torch
+
+from refam.config import RefAMConfig
+from refam.pipeline import RefAM
+from refam.tiny.models import build_t5_tokenizer
+from refam.tiny.scenes import random_scene
+from refam.tiny.train import train
+
+
+def test_a_word_is_one_piece_and_an_unknown_word_falls_into_letters():
+    tokenizer = build_t5_tokenizer()
+    pieces = tokenizer.convert_ids_to_tokens(tokenizer("the red zebra ox").input_ids)
+    assert pieces == ["▁the", "▁red", "▁zebra", "▁", "o", "x", "</s>"]
+
+
+def test_training_writes_weights_that_the_method_loads(tmp_path):
+    threads = torch.get_num_threads()
+    train(tmp_path, seed=3, minutes=0.05)
+    assert torch.get_num_threads() == threads
+
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert record["seed"] == 3 and record["command"].startswith("refam train-tiny")
+    assert set(record["minutes"]) == {"vae", "sam", "transformer"}
+    refam = RefAM.from_config(
+        RefAMConfig(model=str(tmp_path / "flux"), sam=str(tmp_path / "sam"), resolution=128, blocks="0-5")
+    )
+    scene = random_scene(np.random.default_rng(0))
+    result = refam.segment(scene.image, "the zebra")
+    assert result.mask.shape == (128, 128)
+    assert np.allclose(result.grounding.maps.sum(axis=0), 1, atol=1e-4)
