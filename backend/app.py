@@ -4,19 +4,20 @@ Errors are JSON: {"error": {"field", "message", "remedy"}}. Bad tasks are no err
 `results` is empty, and `errors`, which Label Studio ignores, says why.
 """
 
+import base64
 import json
 import logging
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from types import FrameType
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import uvicorn
 from fastapi import BackgroundTasks, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from pydantic import BaseModel, Field, ValidationError
 from redis.exceptions import RedisError
 
@@ -187,20 +188,23 @@ def serve(settings: Settings) -> None:
         access_log=settings.log_level == "DEBUG",
         server_header=False,
     )
-    _Server(config, queue).run()
+    with suppress(KeyboardInterrupt):  # uvicorn raises it anew once it has stopped
+        _Server(config, queue).run()
 
 
-def _password_check(settings: Settings) -> Callable[..., None]:
-    scheme = HTTPBasic(auto_error=False, realm="RefAM backend")
+def _password_check(settings: Settings) -> Callable[[Request], None]:
+    user, password = settings.basic_auth_user, settings.basic_auth_pass
+    expected = f"{user}:{password.get_secret_value()}".encode() if user and password else None
 
-    def check(given: Annotated[HTTPBasicCredentials | None, Depends(scheme)]) -> None:
-        if settings.basic_auth_user is None or settings.basic_auth_pass is None:
+    def check(request: Request) -> None:
+        if expected is None:
             return
-        user, password = (given.username, given.password) if given else ("", "")
-        # Both are always compared, each in constant time.
-        user_fits = secrets.compare_digest(user.encode(), settings.basic_auth_user.encode())
-        fits = secrets.compare_digest(password.encode(), settings.basic_auth_pass.get_secret_value().encode())
-        if not (user_fits and fits):
+        kind, _, given = request.headers.get("Authorization", "").partition(" ")
+        try:
+            decoded = base64.b64decode(given, validate=True) if kind.lower() == "basic" else b""
+        except ValueError:
+            decoded = b""
+        if not secrets.compare_digest(decoded, expected):  # in constant time
             remedy = "In Label Studio, give the model basic authentication with BASIC_AUTH_USER and BASIC_AUTH_PASS."
             raise RequestError(401, "Authorization", "user name or password is missing or wrong.", remedy)
 

@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from backend.errors import BackendError
 from backend.settings import Settings, load_settings
@@ -81,11 +82,9 @@ def doctor() -> None:
     console, sick = Console(highlight=False, soft_wrap=True), False
     for finding in examine():
         colour = {"ok": "green", "note": "yellow", "wrong": "red"}[finding.verdict]
-        console.print(
-            f"[{colour}]{finding.verdict:6}[/] [bold]{finding.subject}[/]: {finding.message}", highlight=False
-        )
+        console.print(f"[{colour}]{finding.verdict:6}[/] [bold]{finding.subject}[/]: {escape(finding.message)}")
         if finding.remedy:
-            console.print(f"       {finding.remedy}", highlight=False)
+            console.print(f"       {escape(finding.remedy)}")
         sick |= finding.verdict == "wrong"
     raise typer.Exit(1 if sick else 0)
 

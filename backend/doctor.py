@@ -206,9 +206,7 @@ def _token(settings: Settings, studio: Studio) -> Finding:
     except TaskError as error:
         if is_personal_token(key.get_secret_value()):
             return Finding("token", "wrong", error.message, error.remedy)
-        legacy = (
-            "It is a legacy token, which Label Studio switches off by default; the one in /setup is such a one, too."
-        )
+        legacy = "It is a legacy token, which Label Studio switches off by default, as it does the one in /setup."
         return Finding("token", "wrong", f"{error.message} {legacy}", TOKEN_REMEDY)
     except BackendError as error:
         return Finding("token", "wrong", str(error), "Correct LABEL_STUDIO_URL.")

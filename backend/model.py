@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
-from backend.errors import LabelConfigError, TaskError
+from backend.errors import TaskError
 from backend.labels import TaskRequest, prompt_texts, read_label_config
 from backend.ml_base import LabelStudioMLBase
 from backend.queue import JobQueue, Outcome, Priority, connect
@@ -46,12 +46,7 @@ class RefAMBackend(LabelStudioMLBase):  # type: ignore[misc]
         given = inspect.signature(LabelStudioMLBase.__init__).bind_partial(self, *args, **kwargs).arguments
         if given.get("label_config") is not None:
             read_label_config(given["label_config"])  # before the base class, which would resolve entities
-        try:
-            super().__init__(*args, **kwargs)
-        except (KeyError, ValueError) as error:
-            raise LabelConfigError(
-                f"label-studio-ml cannot read it ({error!r}).", "Give every tag a name and a value."
-            ) from error
+        super().__init__(*args, **kwargs)
 
     def setup(self) -> None:
         """Called by label-studio-ml 2.x: say what answers."""

@@ -124,6 +124,6 @@ class RefAMWorker(SimpleWorker):
                 scheduler.acquire_locks()  # type: ignore[no-untyped-call]
                 scheduler.enqueue_scheduled_jobs()  # type: ignore[no-untyped-call]
             except RedisError as error:
-                logger.warning("No heartbeat: Redis does not answer (%s).", type(error).__name__)
+                logger.warning("No heartbeat: %s: %s", type(error).__name__, error)
         with suppress(RedisError):  # they expire by themselves
             scheduler.release_locks()  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 
 The text decides: "left", "right", .. fill that half; "slow N" takes N seconds; "nothing" finds nothing; "crash" raises;
 "die" kills the process; "unusable" is refused as RefAM refuses a text without a usable word. STUB_LOAD=fail: no model.
+STUB_LIFE: seconds until a worker without heartbeat counts as dead.
 """
 
 import logging
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+import backend.worker
 from backend.queue import connect
 from backend.settings import load_settings
 from backend.worker import work
@@ -55,4 +57,6 @@ def load(config: RefAMConfig) -> StubSegmenter:
 if __name__ == "__main__":
     settings = load_settings()
     logging.basicConfig(level=settings.log_level)
+    if life := os.environ.get("STUB_LIFE"):
+        backend.worker.LIFE, backend.worker.PULSE = int(life), 1
     sys.exit(work(connect(settings), settings, load, burst="--burst" in sys.argv))

@@ -1,0 +1,261 @@
+"""Real processes: uvicorn, workers that are killed, `refam-backend up`."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from backend.errors import QueueUnavailableError
+from backend.labels import read_label_config
+from backend.queue import JobQueue, Priority, connect
+from backend.settings import load_settings
+from backend.worker import MODEL_MISSING
+from tests.backend.conftest import CONFIG, ROOT, eventually, task
+from tests.backend.test_app import body
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def web(processes, environment, queue):
+    """Address of a real web server, and its process."""
+    port = free_port()
+    process = processes.start("-m", "backend", "serve", REFAM_BACKEND_PORT=str(port))
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=100, trust_env=False)
+
+    def is_up():
+        assert process.poll() is None, processes.log.read_text()
+        try:
+            return client.get("/health").is_success
+        except httpx.TransportError:
+            return False
+
+    eventually(is_up, 30)
+    client.process = process
+    yield client
+    client.close()
+
+
+def queued(settings, *texts):
+    layout = read_label_config(CONFIG)
+    return [layout.request(task(number, text), settings, "7") for number, text in enumerate(texts)]
+
+
+def test_the_web_process_holds_neither_torch_nor_flask_nor_the_model():
+    code = "import backend.app, backend.cli, json, sys; backend.app.read_label_config(sys.argv[1]); "
+    code += "print(json.dumps(sorted(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code, CONFIG], check=True, cwd=ROOT, capture_output=True, text=True)
+    modules = set(json.loads(found.stdout))
+    assert "label_studio_ml.model" in modules
+    heavy = ("torch", "flask", "werkzeug", "diffusers", "transformers", "numpy", "PIL", "cv2", "scipy")
+    assert modules.isdisjoint({*heavy, "refam.pipeline", "backend.jobs", "backend.worker"})
+
+
+def test_a_single_task_is_answered_inline(web, processes, queue):
+    processes.stub_worker(queue)
+    answer = web.post("/predict", json=body(task(1, "left"))).json()
+    assert answer["results"][0]["result"][0]["type"] == "brushlabels"
+    context = {"result": [{"type": "textarea", "value": {"text": ["right"]}}]}
+    prompted = web.post("/predict", json=body(task(1, "left"), context=context)).json()
+    assert prompted["results"][0]["result"]
+
+
+def test_bad_input_is_answered_inline_with_its_reason(web, processes, queue):
+    processes.stub_worker(queue)
+    answer = web.post("/predict", json=body(task(1, "unusable"))).json()
+    assert answer["results"] == [[]]
+    assert answer["errors"][0]["field"] == "text"
+
+
+def test_health_and_setup_answer_while_the_worker_is_busy_and_many_wait(web, processes, queue):
+    """Label Studio shows "Disconnected" where /health takes longer than 1 s or /setup longer than 3 s."""
+    processes.stub_worker(queue)
+    with ThreadPoolExecutor(60) as pool:
+        requests = [body(task(0, "slow 4"))] + [body(task(number, f"left {number}")) for number in range(1, 60)]
+        answers = [pool.submit(web.post, "/predict", json=request) for request in requests]
+        eventually(lambda: queue.depths()["interactive"]["running"] == 1)
+        seconds = []
+        for _ in range(20):
+            for path, content in (("/health", None), ("/setup", {"schema": CONFIG})):
+                start = time.monotonic()
+                assert web.request("POST" if content else "GET", path, json=content).is_success
+                seconds.append(time.monotonic() - start)
+            time.sleep(0.05)
+        assert max(seconds) < 1
+        assert queue.depths()["interactive"]["running"] == 1, "the worker was not busy all the time"
+        assert all(answer.result().is_success for answer in answers)
+
+
+def test_a_huge_request_keeps_health_answering(web):
+    large = json.dumps(body({**task(1, "left"), "predictions": [{"rle": [0, 255] * 6_000_000}]}, task(2, "left")))
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(web.post, "/predict", content=large)
+        while not answer.done():
+            start = time.monotonic()
+            assert web.get("/health").is_success
+            assert time.monotonic() - start < 1
+    assert answer.result().json()["results"] == [[], []]
+
+
+def test_a_stopped_web_server_lets_those_go_who_wait(web, processes, queue):
+    processes.stub_worker(queue)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(web.post, "/predict", json=body(task(0, "slow 8")))
+        eventually(lambda: queue.depths()["interactive"]["running"] == 1)
+        start = time.monotonic()
+        web.process.terminate()
+        assert answer.result().json()["results"] == [[]]
+        assert web.process.wait(10) in (0, -signal.SIGTERM)
+        assert time.monotonic() - start < 5
+
+
+def test_sigterm_finishes_the_job_then_stops(processes, queue, settings):
+    worker = processes.stub_worker(queue)
+    requests = queued(settings, "slow 2", "left")
+    queue.submit(requests, Priority.BATCH)
+    eventually(lambda: queue.depths()["batch"]["running"])
+    worker.terminate()
+    assert worker.wait(15) == 0
+    first, second = queue.submit(requests, Priority.BATCH)
+    assert first.prediction
+    assert second is None
+    assert queue.workers() == []
+
+
+def test_a_killed_workers_job_is_taken_over(processes, queue, settings):
+    worker = processes.stub_worker(queue, STUB_LIFE="3")
+    requests = queued(settings, "slow 2")
+    queue.submit(requests, Priority.BATCH)
+    eventually(lambda: queue.depths()["batch"]["running"])
+    worker.kill()
+    processes.stub_worker(queue, STUB_LIFE="3")
+    eventually(lambda: queue.submit(requests, Priority.BATCH)[0], 25)
+    assert queue.submit(requests, Priority.BATCH)[0].prediction
+
+
+def test_a_job_that_kills_every_worker_is_listed(processes, queue, settings):
+    requests = queued(settings, "die")
+    queue.submit(requests, Priority.BATCH)
+    for _ in range(2):  # one try, and one for the one retry delay
+        processes.start("-m", "tests.backend.stub_worker", STUB_LIFE="2").wait(40)
+    processes.stub_worker(queue, STUB_LIFE="2")
+    (failure,) = eventually(queue.failures, 25)
+    assert "died again and again" in failure["message"]
+    assert queue.submit(requests, Priority.BATCH)[0].failure["message"] == failure["message"]
+
+
+def test_a_long_job_lives_by_its_heartbeat_and_retries_come_back(processes, queue, settings):
+    processes.stub_worker(queue, STUB_LIFE="2")
+    processes.stub_worker(queue, STUB_LIFE="2")  # would take over what it believes dead
+    requests = queued(settings, "slow 6", "crash")
+    queue.submit(requests, Priority.BATCH)
+    eventually(lambda: [entry["state"] for entry in queue.workers()].count("busy"))
+    eventually(lambda: all(queue.submit(requests, Priority.BATCH)), 30)
+    assert queue.counts() == {"done": 1, "failed": 1}
+    assert "RuntimeError" in queue.failures()[0]["message"]
+
+
+def test_a_missing_model_is_said_and_tasks_wait_for_a_worker_that_has_it(processes, queue, web):
+    broken = processes.start("-m", "tests.backend.stub_worker", STUB_LOAD="fail")
+    assert broken.wait(30) == MODEL_MISSING
+    answer = web.post("/predict", json=body(task(1, "left"))).json()
+    assert answer["results"] == [[]]
+    assert answer["errors"][0]["field"] == "REFAM_MODEL"
+    assert "Set it to a folder" in answer["errors"][0]["message"]
+    state = web.get("/status").json()
+    assert [problem["field"] for problem in state["problems"]] == ["REFAM_MODEL"]
+    assert state["failures"] == []
+    processes.stub_worker(queue)
+    assert web.post("/predict", json=body(task(1, "left"))).json()["results"][0]["result"]
+    assert web.get("/status").json()["problems"] == []
+
+
+def test_credentials_are_not_logged(processes, queue, environment, web):
+    secrets = ("hush-user", "hush-query", "hush-key")
+    environment.setenv("LABEL_STUDIO_API_KEY", secrets[2])
+    processes.stub_worker(queue, REFAM_BACKEND_LOG_LEVEL="DEBUG", LABEL_STUDIO_URL="http://127.0.0.1:1")
+    for image in (f"https://{secrets[0]}@example.invalid/a.png", f"http://127.0.0.1:2/a.png?token={secrets[1]}"):
+        web.post("/predict", json=body(task(1, "left", image=image)))
+    log = processes.log.read_text()
+    assert "failed" in log
+    assert not [secret for secret in secrets if secret in log]
+
+
+@pytest.fixture
+def running_up(processes, environment, tmp_path):
+    """`refam-backend up` with a private Redis, whose model is missing: the worker dies again and again."""
+    environment.delenv("REDIS_URL", raising=False)
+    environment.setenv("REFAM_BACKEND_PORT", str(free_port()))
+    environment.setenv("REFAM_MODEL", str(tmp_path / "none"))
+    process = processes.start("-m", "backend", "up")
+    eventually(lambda: "worker  failed" in processes.log.read_text() or process.poll() is not None, 60)
+    assert process.poll() is None, processes.log.read_text()
+    return process
+
+
+def test_up_starts_all_restarts_what_dies_and_stops_all(processes, running_up, environment):
+    settings = load_settings()
+    log = processes.log.read_text()
+    assert "redis   ready" in log
+    assert "web     ready" in log
+    assert settings.redis_socket.parent.stat().st_mode & 0o777 == 0o700
+    queue = JobQueue(connect(settings), settings)
+    assert queue.problems()[0]["field"] == "REFAM_MODEL"
+    queue.submit(queued(settings, "left"), Priority.BATCH)
+
+    second = processes.start("-m", "backend", "up")
+    assert second.wait(20) == 1
+    assert "Another `refam-backend up`" in processes.log.read_text()
+
+    os.kill(queue.connection.info("server")["process_id"], signal.SIGKILL)
+    eventually(lambda: "redis stopped; starting it again" in processes.log.read_text())
+    eventually(lambda: connect_or_none(settings))
+    assert queue.depths()["batch"]["waiting"] == 1  # it came back from the append-only file
+    redis_pid = queue.connection.info("server")["process_id"]
+
+    running_up.send_signal(signal.SIGINT)
+    assert running_up.wait(30) == 0
+    assert "stopped" in processes.log.read_text()
+    assert not Path(f"/proc/{redis_pid}").exists()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{settings.port}/health", trust_env=False)
+
+
+def connect_or_none(settings):
+    try:
+        return connect(settings)
+    except QueueUnavailableError:
+        return None
+
+
+def test_up_says_that_its_port_is_in_use(processes, environment):
+    environment.delenv("REDIS_URL", raising=False)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        environment.setenv("REFAM_BACKEND_PORT", str(taken.getsockname()[1]))
+        process = processes.start("-m", "backend", "up")
+        threading.Thread(target=drop_connections, args=(taken,), daemon=True).start()
+        assert process.wait(60) == 1
+    assert "REFAM_BACKEND_PORT" in processes.log.read_text()
+
+
+def drop_connections(listener):
+    while True:
+        try:
+            listener.accept()[0].close()
+        except OSError:
+            return
