@@ -53,8 +53,7 @@ def work(
     try:
         segmenter = load(settings.refam)
     except RefAMError as error:
-        problem = TaskError("REFAM_MODEL", str(error), "Mend it; the worker tries again by itself.")
-        queue.report_problem(f"{socket.gethostname()}/{device}", problem)
+        queue.report_problem(f"{socket.gethostname()}/{device}", _problem(error))
         logger.error("The model cannot be loaded: %s", error)
         return MODEL_MISSING
     queue.solve_problem(f"{socket.gethostname()}/{device}")
@@ -66,6 +65,14 @@ def work(
         logger.error("Redis is gone (%s).", type(error).__name__)
         return 1
     return 0
+
+
+def _problem(error: RefAMError) -> TaskError:
+    """The error with its setting apart, which RefAM's messages begin with."""
+    setting, _, message = str(error).partition(": ")
+    known = setting.startswith("REFAM_") and setting.isupper()
+    remedy = "The worker is started again by `refam-backend up`; once it finds its model, queued tasks go on."
+    return TaskError(setting if known else "REFAM_MODEL", message if known else str(error), remedy)
 
 
 class RefAMWorker(SimpleWorker):
