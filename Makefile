@@ -18,8 +18,8 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# requirements.txt holds exact pins; --no-deps keeps the project itself from resolving them a second time
-.venv/installed: requirements.txt requirements-dev.txt pyproject.toml
+# The requirements hold exact pins; --no-deps keeps the project itself from resolving them a second time
+.venv/installed: requirements.txt requirements-web.txt requirements-worker.txt requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
