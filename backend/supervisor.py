@@ -24,7 +24,6 @@ __all__ = ["up"]
 LOOK = 0.2  # seconds between two looks at the processes
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a dead process is started again
 STEADY = 60  # seconds after which a process counts as healthy, and its pauses start over
-WEB_STOP_SECONDS = 10
 Say = Callable[[str], None]
 
 
@@ -66,20 +65,16 @@ class Child:
         elif now >= self.restart_at:
             self.start()
 
-    def stop(self, seconds: float) -> None:
-        """Ask it to finish, and end it if it takes longer than `seconds`."""
-        if self.process is None:
-            return
-        try:
-            self.process.wait(max(seconds, 0))
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
     def ask_to_stop(self) -> None:
         """Send SIGTERM: a worker finishes its job first."""
         if self.process and self.is_alive():
             self.process.terminate()
+
+    def end(self) -> None:
+        """End it at once, if it still runs."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
 
 
 def up(settings: Settings, say: Say) -> int:
@@ -113,7 +108,8 @@ def up(settings: Settings, say: Say) -> int:
                 for child in children:
                     child.keep_alive(say)
         finally:
-            say("stopping; running jobs finish first, Ctrl+C again to end them")
+            if stop.is_set():
+                say("stopping; running jobs finish first, Ctrl+C again to end them")
             _stop(children, settings, force)
             if redis:
                 redis.stop()
@@ -167,7 +163,7 @@ def _stop(children: list[Child], settings: Settings, force: threading.Event) -> 
     while any(child.is_alive() for child in children) and time.monotonic() < deadline and not force.is_set():
         time.sleep(LOOK)
     for child in children:
-        child.stop(0)
+        child.end()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from backend.errors import QueueUnavailableError
 from backend.queue import connect
 from backend.redis_server import RedisServer
 from backend.settings import load_settings
+from tests.backend.conftest import eventually
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_a_server_that_was_left_behind_is_taken_over(server):
     other.start()
     assert other.is_alive()
     other.stop()
-    assert not server.is_alive()
+    eventually(lambda: not server.is_alive())
 
 
 def test_too_long_a_path_is_explained(environment, tmp_path):
