@@ -3,14 +3,15 @@
 import copy
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, FluxTransformer2DModel
 from torch import nn
+from transformers import T5EncoderModel
 
 from refam.backbones.flux import pack, patch_ids
 
@@ -22,7 +23,7 @@ from .train_vae import encode_latents
 log = logging.getLogger(__name__)
 MUON_RATE, ADAMW_RATE, WARMUP_STEPS = 2e-3, 1.5e-3, 200
 EMA_DECAY = 0.999
-REPORT_EVERY, SAVE_EVERY = 200, 1000  # steps
+REPORT_EVERY, SAVE_EVERY = 200, 400  # steps
 NOISE_MEAN, NOISE_SD = 1.0, 1.0  # of logit(t): high noise, where words help most
 
 
@@ -86,16 +87,19 @@ class Trainee(nn.Module):
         return velocity
 
 
-def train_transformer(seed: int, minutes: float, folder: Path) -> list[dict[str, float]]:
+def train_transformer(seed: int, minutes: float, folder: Path, *, go_on: bool = False) -> list[dict[str, float]]:
     """Train on the latents of `folder`/vae for `minutes`, save the whole pipeline to `folder`/flux.
 
+    go_on: start from the weights in `folder`/flux and train the last stage alone.
     Returns the learning curve: samples, minutes, loss, side of the scenes in pixels.
     """
     torch.manual_seed(seed)
     vae: Any = AutoencoderKL.from_pretrained(folder / "vae")
-    training = Training(Trainee(build_t5(), build_transformer()), Budget(minutes))
+    trainee = _load_trainee(folder / "flux") if go_on else Trainee(build_t5(), build_transformer())
+    training = Training(trainee, Budget(minutes))
+    stages = (replace(STAGES[-1], share=1.0),) if go_on else STAGES
     end = 0.0
-    for stage in STAGES:
+    for stage in stages:
         count = corpus_size(minutes * stage.share, stage.scenes)
         corpus = render_corpus(seed + 2, count, stage.side, stage.things)
         batches = Examples(corpus, vae).batches(stage.batch, np.random.default_rng(seed))
@@ -184,7 +188,13 @@ def _set_rates(optimizers: list[torch.optim.Optimizer], step: int, progress: flo
             group["lr"] = rate * factor
 
 
+def _load_trainee(folder: Path) -> Trainee:
+    t5 = T5EncoderModel.from_pretrained(folder / "text_encoder_2", dtype=torch.float32)
+    transformer: Any = FluxTransformer2DModel.from_pretrained(folder / "transformer", dtype=torch.float32)
+    return Trainee(t5.train(), transformer.train())
+
+
 def save(vae: Any, average: Trainee, folder: Path) -> None:
     """Save everything as a diffusers FluxPipeline folder, in fp16."""
-    pipeline = build_pipeline(vae, copy.deepcopy(average.t5), copy.deepcopy(average.transformer))
+    pipeline = build_pipeline(*(copy.deepcopy(part) for part in (vae, average.t5, average.transformer)))
     pipeline.to(torch.float16).save_pretrained(folder)

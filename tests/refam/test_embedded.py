@@ -1,0 +1,65 @@
+"""The weights that ship: genuine pipeline folders that point and segment on scenes they never saw."""
+
+import json
+
+import numpy as np
+import pytest
+from diffusers import FluxPipeline
+
+from refam.config import RefAMConfig
+from refam.evaluate import evaluate_rendered, intersection_over_union
+from refam.pipeline import TINY, RefAM
+from refam.tiny.referrals import refer
+
+SEED = 77
+
+
+@pytest.fixture(scope="module")
+def refam() -> RefAM:
+    return RefAM.from_config(RefAMConfig())
+
+
+def test_the_folder_is_a_whole_flux_pipeline():
+    pipeline = FluxPipeline.from_pretrained(TINY)
+    assert all(part is not None for part in pipeline.components.values() if not isinstance(part, bool))
+    picture = pipeline("a zebra", height=128, width=128, num_inference_steps=2, guidance_scale=1.0).images[0]
+    assert np.asarray(picture).std() > 1
+
+
+def test_the_weights_are_safetensors_and_small():
+    weights = TINY.parent
+    files = [path for path in weights.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 15 * 2**20
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".txt"}
+    record = json.loads((weights / "record.json").read_text())
+    assert record["seed"] is not None and record["command"] and record["commit"]
+    assert {"vae", "sam", "transformer"} == set(record["curves"])
+
+
+@pytest.mark.parametrize(("kind", "pointing", "overlap"), [("noun", 0.8, 0.65), ("colour_noun", 0.75, 0.6)])
+def test_it_points_at_and_masks_what_it_is_told(refam: RefAM, kind: str, pointing: float, overlap: float):
+    hits, ious = [], []
+    for number in range(30):
+        referral = refer(np.random.default_rng((SEED, number)), kind)
+        truth = referral.scene.things[referral.target].mask
+        result = refam.segment(referral.scene.image, referral.expression)
+        point = result.grounding.points[0]
+        hits.append(truth[int(point.y), int(point.x)])
+        ious.append(intersection_over_union(result.mask, truth))
+    assert np.mean(hits) >= pointing
+    assert np.mean(ious) >= overlap
+
+
+def test_words_decide_the_mask(refam: RefAM):
+    report = evaluate_rendered(refam, refam, SEED, 21)
+    assert report["mean_iou"] > report["controls"]["wrong_text"]["mean_iou"] + 0.2
+    assert set(report["by_kind"]) == {"noun", "colour_noun", "colour", "position", "relation", "size", "shape"}
+
+
+def test_the_same_input_gives_the_same_mask(refam: RefAM):
+    referral = refer(np.random.default_rng(SEED), "noun")
+    first = refam.segment(referral.scene.image, referral.expression)
+    again = RefAM.from_config(RefAMConfig()).segment(referral.scene.image, referral.expression)
+    assert np.array_equal(first.mask, again.mask)
+    assert np.array_equal(first.grounding.maps, again.grounding.maps)
+    assert first.score == again.score
