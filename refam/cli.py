@@ -131,12 +131,13 @@ def train_tiny(
     folder: Annotated[Path, typer.Option(help="Folder for the weights.")] = Path("build/tiny"),
     seed: Annotated[int, typer.Option(help="Seed of weights and scenes.")] = 0,
     minutes: Annotated[float, typer.Option(min=0, help="Time for training, in all.")] = 60,
+    go_on: Annotated[bool, typer.Option("--go-on", help="Train the transformer in the folder further.")] = False,
 ) -> None:
     """Train the embedded model and its Segment Anything on rendered scenes."""
     from refam.tiny.train import train
 
     with _reported():
-        train(folder, seed=seed, minutes=minutes)
+        train(folder, seed=seed, minutes=minutes, go_on=go_on)
 
 
 def _load(model: str | None, sam: str | None, device: str | None) -> "RefAM":

@@ -5,9 +5,10 @@ import torch
 
 from refam.config import RefAMConfig
 from refam.pipeline import RefAM
-from refam.tiny.models import build_t5_tokenizer
+from refam.tiny.models import build_t5, build_t5_tokenizer, build_transformer, build_vae
 from refam.tiny.scenes import random_scene
 from refam.tiny.train import train
+from refam.tiny.train_transformer import Trainee, save
 
 
 def test_a_word_is_one_piece_and_an_unknown_word_falls_into_letters():
@@ -21,9 +22,11 @@ def test_training_writes_weights_that_the_method_loads(tmp_path):
     train(tmp_path, seed=3, minutes=0.05)
     assert torch.get_num_threads() == threads
 
-    record = json.loads((tmp_path / "record.json").read_text())
-    assert record["seed"] == 3 and record["command"].startswith("refam train-tiny")
-    assert set(record["minutes"]) == {"vae", "sam", "transformer"}
+    train(tmp_path, seed=4, minutes=0.02, go_on=True)
+
+    first, second = json.loads((tmp_path / "record.json").read_text())
+    assert "--seed 3" in first["command"] and set(first["curves"]) == {"vae", "sam", "transformer"}
+    assert second["command"].endswith("--go-on") and set(second["curves"]) == {"transformer"}
     refam = RefAM.from_config(
         RefAMConfig(model=str(tmp_path / "flux"), sam=str(tmp_path / "sam"), resolution=128, blocks="0-5")
     )
@@ -31,3 +34,10 @@ def test_training_writes_weights_that_the_method_loads(tmp_path):
     result = refam.segment(scene.image, "the zebra")
     assert result.mask.shape == (128, 128)
     assert np.allclose(result.grounding.maps.sum(axis=0), 1, atol=1e-4)
+
+
+def test_saving_leaves_the_weights_in_training_as_they_are(tmp_path):
+    vae = build_vae()
+    trainee = Trainee(build_t5(), build_transformer())
+    save(vae, trainee, tmp_path)
+    assert {parameter.dtype for part in (vae, trainee) for parameter in part.parameters()} == {torch.float32}
