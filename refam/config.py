@@ -27,7 +27,8 @@ class Preset(NamedTuple):
     blocks: str
 
 
-TINY_PRESET = Preset(resolution=128, timestep=0.5, blocks="0-5")
+# blocks whose words point, at the noise where they do so best: chosen on scenes other than those of the evaluation
+TINY_PRESET = Preset(resolution=128, timestep=0.4, blocks="0,2,4")
 FLUX_PRESET = Preset(resolution=1024, timestep=0.5, blocks="10-18")
 
 
@@ -157,7 +158,7 @@ class RefAMConfig:
         return parse_blocks(self.preset.blocks)
 
     def model_version(self) -> str:
-        """Name of what makes a mask, such as "refam-tiny-b0-5-t0.5-sam.tiny-1a2b3c4d": backbone, blocks, timestep,
+        """Name of what makes a mask, such as "refam-tiny-b0.2.4-t0.4-sam.tiny-1a2b3c4d": backbone, blocks, timestep,
         refiner, and a hash of every setting that changes a result. Equal settings have equal names everywhere."""
         resolved = replace(self, **self.preset._asdict())
         results = {name: value for name, value in asdict(resolved).items() if name not in NOT_IN_VERSION}
