@@ -139,6 +139,8 @@ def _exit_with(run: Callable[[Settings], int | None]) -> NoReturn:
         typer.secho(str(error), fg="red", err=True)
         code = 1
     except RedisError as error:
-        typer.secho(f"Redis is gone ({type(error).__name__}). Once it is back, run the command again.", fg="red", err=True)
+        typer.secho(
+            f"Redis is gone ({type(error).__name__}). Once it is back, run the command again.", fg="red", err=True
+        )
         code = 1
     raise typer.Exit(code or 0)

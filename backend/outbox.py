@@ -105,9 +105,9 @@ class Outbox:
                 pipe.set(_claim(target, version), "", nx=True, px=round(seconds * 1000))
             return [bool(taken) for taken in pipe.execute()]
 
-    def extend(self, target: Target, version: str) -> None:
-        """The task's prediction has been delivered: requests that are underway shall not deliver it again."""
-        self._connection.set(_claim(target, version), "", ex=self._settings.claim_seconds)
+    def hold(self, target: Target, version: str, seconds: float) -> None:
+        """Let a claim of the caller's last that long from now: whatever is underway shall not deliver once more."""
+        self._connection.set(_claim(target, version), "", px=round(seconds * 1000))
 
     def release(self, targets: Iterable[Target], version: str) -> None:
         """Give back claims of the caller's, where nothing was delivered."""

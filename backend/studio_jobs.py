@@ -11,7 +11,7 @@ from typing import Any
 from redis import Redis
 from rq.job import Job
 
-from backend.errors import BackendError, LabelConfigError, RefusedError, TaskError
+from backend.errors import BackendError, LabelConfigError, RefusedError, TaskError, TemporaryError
 from backend.labels import TaskRequest, read_label_config
 from backend.outbox import Outbox, Target
 from backend.queue import JobQueue, Outcome, Priority
@@ -23,6 +23,7 @@ __all__ = ["Desk", "on_read_failure", "on_write_failure", "read", "serving_studi
 logger = logging.getLogger(__name__)
 
 DELIVERY_SECONDS = 60  # how long a claim covers one write, whose requests time out sooner
+UNSURE_SECONDS = 10  # after a write that failed, until Label Studio is asked whether it was stored
 SOON = 1  # seconds
 OWN_VERSIONS = "refam-"
 EXPIRED = TaskError("job", "its result expired before it was written.", "Ask for the task again.")
@@ -83,8 +84,12 @@ class Desk:
         if not _holds(stored, version):
             if not claimed:
                 return max(self.outbox.claimed_for(target, version), SOON)
-            self.studio.write(target.project, target.task, prediction)  # if it fails, it may yet have been stored
-            self.outbox.extend(target, version)
+            try:
+                self.studio.write(target.project, target.task, prediction)
+            except TemporaryError:  # it may be stored yet
+                self.outbox.hold(target, version, UNSURE_SECONDS)
+                raise
+            self.outbox.hold(target, version, self.settings.claim_seconds)
         elif claimed:
             self.outbox.release([target], version)
         if target.replace and not self.studio.has_annotations(target.task):
