@@ -60,7 +60,8 @@ class RefAMBackend(LabelStudioMLBase):  # type: ignore[misc]
     ) -> list[Prediction | list[Any]]:
         """Predictions for `tasks`, one entry each: a prediction, or `[]` if it is not ready or failed.
 
-        One task is waited for, within REFAM_BACKEND_INLINE_SECONDS; several are queued and fetched by the next call.
+        One task is waited for, within REFAM_BACKEND_INLINE_SECONDS; several are queued, and written to Label Studio or
+        fetched by the next call.
         context: what the annotator drew and typed, in an interactive request; the entry is then always a prediction.
         """
         return self.answer(tasks, context).results
@@ -72,7 +73,7 @@ class RefAMBackend(LabelStudioMLBase):  # type: ignore[misc]
         """
         layout = read_label_config(self.label_config or "")
         writes = context is None and self._settings.writes_back
-        if writes and len(tasks) > MANY:
+        if writes and len(tasks) > MANY and all(map(_is_stored, tasks)):
             self._have_read(tasks)
             return Answer([NOT_YET for _ in tasks])
         prompts = prompt_texts(context) if context else []
@@ -105,7 +106,7 @@ class RefAMBackend(LabelStudioMLBase):  # type: ignore[misc]
         """Have the workers read tasks from Label Studio and queue them: one by one would take too long here."""
         projects: dict[str, list[int]] = {}
         for task in tasks:
-            projects.setdefault(_project(task), []).append(int(task["id"]))
+            projects.setdefault(_project(task), []).append(task["id"])
         for project, ids in projects.items():
             self._outbox.read(project, ids)
 
@@ -159,6 +160,10 @@ def _assemble(
 def _from_environment() -> tuple[JobQueue, Settings]:
     settings = load_settings()
     return JobQueue(connect(settings), settings), settings
+
+
+def _is_stored(task: Task) -> bool:
+    return isinstance(task.get("id"), int) and _project(task).isdigit()
 
 
 def _project(task: Task) -> str:

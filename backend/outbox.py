@@ -151,7 +151,7 @@ class Outbox:
         return {
             "job_timeout": self._settings.job_timeout,
             "result_ttl": 0,
-            "failure_ttl": self._settings.failure_ttl,
+            "failure_ttl": 1,  # the list of failures tells more, and the same may be asked for again
             "retry": Retry(max=len(delays), interval=delays) if delays else None,
             "on_failure": Callback(f"backend.studio_jobs.on_{kind}_failure"),
             "description": description,
