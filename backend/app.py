@@ -12,19 +12,30 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 import uvicorn
 from fastapi import BackgroundTasks, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field, ValidationError
 from redis.exceptions import RedisError
 
+from backend.bodies import (
+    ContextBody,
+    HintBody,
+    PredictBody,
+    RequestError,
+    SetupBody,
+    TaskBody,
+    TasksCreatedBody,
+    WebhookBody,
+    parse,
+)
 from backend.errors import LabelConfigError, TaskError
 from backend.labels import read_label_config
 from backend.model import RefAMBackend, refuse
-from backend.queue import JobQueue, connect
+from backend.outbox import Outbox
+from backend.queue import JobQueue, Priority, connect
 from backend.settings import Settings
 from backend.status import collect
 
@@ -32,77 +43,18 @@ __all__ = ["create_app", "serve"]
 
 logger = logging.getLogger(__name__)
 
-Body = TypeVar("Body", bound=BaseModel)
+HINT_MAX_BYTES = 32 * 2**20  # of a webhook without password
+MAX_HINTS = 10_000  # jobs of up to 100 tasks each that may wait
 SPARE_THREADS = 16  # beside those that wait for a result
-
-
-class RequestError(Exception):
-    """A request that cannot be served: the status and what is said about it."""
-
-    def __init__(self, status: int, field: str, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.reason = TaskError(field, message, remedy)
-
-
-class TaskBody(BaseModel):
-    """A task, as far as it is used."""
-
-    id: int | str | None = None
-    project: int | str | None = None
-    data: dict[str, Any]
-
-
-class ContextBody(BaseModel):
-    """What the annotator drew and typed."""
-
-    result: list[dict[str, Any]] = []
-
-
-class ParamsBody(BaseModel):
-    """`params` of /predict."""
-
-    context: ContextBody | None = None
-
-
-class PredictBody(BaseModel):
-    """Body of /predict."""
-
-    tasks: list[TaskBody]
-    label_config: str
-    params: ParamsBody = ParamsBody()
-
-
-class SetupBody(BaseModel):
-    """Body of /setup."""
-
-    label_config: str = Field(alias="schema")
-
-
-class ProjectBody(BaseModel):
-    """A project, as far as it is used."""
-
-    label_config: str
-
-
-class WebhookBody(BaseModel):
-    """Body of /webhook."""
-
-    action: str
-
-
-class TasksCreatedBody(BaseModel):
-    """Body of /webhook for the action TASKS_CREATED."""
-
-    tasks: list[TaskBody]
-    project: ProjectBody
 
 
 def create_app(settings: Settings, queue: JobQueue) -> FastAPI:
     """The web application. `queue` is shared by all requests."""
     app = FastAPI(title="RefAM backend for Label Studio", docs_url=None, redoc_url=None)
     threads = anyio.CapacityLimiter(settings.inline_waiters + SPARE_THREADS)
-    protected = [Depends(_password_check(settings))]
+    check_password = _password_check(settings)
+    protected = [Depends(check_password)]
+    outbox = Outbox(queue, settings)
 
     async def in_thread(work: Callable[[], Any]) -> Response:
         """Run `work` and make its JSON beside the event loop, so that /health is never kept waiting."""
@@ -128,7 +80,10 @@ def create_app(settings: Settings, queue: JobQueue) -> FastAPI:
         raw = await _body(request, settings.request_max_bytes)
 
         def check() -> Any:
-            read_label_config(_parse(SetupBody, raw).label_config)
+            body = parse(SetupBody, raw)
+            read_label_config(body.label_config)
+            with suppress(RedisError):  # without Redis, Label Studio shall still show "Connected"
+                outbox.meet_project(body.project.partition(".")[0])
             return {"model_version": settings.model_version}
 
         return await in_thread(check)
@@ -138,20 +93,34 @@ def create_app(settings: Settings, queue: JobQueue) -> FastAPI:
         raw = await _body(request, settings.request_max_bytes)
 
         def work() -> Any:
-            body = _parse(PredictBody, raw)
+            body = parse(PredictBody, raw)
             return answer(body.tasks, body.label_config, body.params.context)
 
         return await in_thread(work)
 
-    @app.post("/webhook", dependencies=protected)
+    @app.post("/webhook")
     async def webhook(request: Request, background: BackgroundTasks) -> dict[str, str]:
-        raw = await _body(request, settings.request_max_bytes)
-        if _parse(WebhookBody, raw).action != "TASKS_CREATED":
+        """Label Studio gives up after a second, in the midst of somebody's import, and sends no password."""
+        trusted = not settings.writes_back or "Authorization" in request.headers or settings.basic_auth_user is None
+        if trusted:
+            check_password(request)
+        raw = await _body(request, settings.request_max_bytes if trusted else HINT_MAX_BYTES)
+        if parse(WebhookBody, raw).action != "TASKS_CREATED":
             return {"status": "ignored"}
-        body = await anyio.to_thread.run_sync(_parse, TasksCreatedBody, raw, limiter=threads)
-        # Label Studio gives up after a second, in the midst of somebody's import.
-        background.add_task(answer, body.tasks, body.project.label_config, None, wait=False)
+        if settings.writes_back:
+            await anyio.to_thread.run_sync(take_hint, raw, trusted, limiter=threads)
+        else:
+            body = await anyio.to_thread.run_sync(parse, TasksCreatedBody, raw, limiter=threads)
+            background.add_task(answer, body.tasks, body.project.label_config, None, wait=False)
         return {"status": "queued"}
+
+    def take_hint(raw: bytes, trusted: bool) -> None:
+        """Have tasks read through Label Studio's API: of what is said about them, only their numbers are used."""
+        hint = parse(HintBody, raw)
+        project = str(hint.project.id)
+        if not trusted:
+            _check_hint(outbox.knows_project(project), queue.queues[Priority.STUDIO].count)
+        outbox.read(project, [task.id for task in hint.tasks])
 
     @app.get("/versions", dependencies=protected)
     async def versions() -> dict[str, list[str]]:
@@ -211,6 +180,16 @@ def _password_check(settings: Settings) -> Callable[[Request], None]:
     return check
 
 
+def _check_hint(known: bool, waiting: int) -> None:
+    """Whether a webhook without password is followed: only for projects that have connected, and within bounds."""
+    if not known:
+        remedy = "Connect the backend to the project in Label Studio, with BASIC_AUTH_USER and BASIC_AUTH_PASS."
+        raise RequestError(403, "project", "it has not connected this backend.", remedy)
+    if waiting >= MAX_HINTS:
+        remedy = "Run `refam-backend prelabel` for the project later."
+        raise RequestError(503, "webhook", "too many new tasks wait to be read.", remedy)
+
+
 async def _body(request: Request, limit: int) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
@@ -219,16 +198,6 @@ async def _body(request: Request, limit: int) -> bytes:
             remedy = "Select fewer tasks, or raise REFAM_BACKEND_REQUEST_MAX_BYTES."
             raise RequestError(413, "body", f"the request is larger than {limit} bytes.", remedy)
     return bytes(body)
-
-
-def _parse(kind: type[Body], raw: bytes) -> Body:
-    try:
-        return kind.model_validate_json(raw)
-    except ValidationError as error:
-        problem = error.errors(include_input=False, include_url=False)[0]
-        field = ".".join(map(str, problem["loc"])) or "body"
-        status = 400 if problem["type"] == "json_invalid" else 422
-        raise RequestError(status, field, f"{problem['msg']}.", "Send what Label Studio sends.") from None
 
 
 def _add_error_handlers(app: FastAPI) -> None:

@@ -1,4 +1,4 @@
-"""`refam-backend`: up, serve, worker, demo, status, doctor."""
+"""`refam-backend`: up, serve, worker, prelabel, demo, status, doctor."""
 
 import json
 import logging
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from redis.exceptions import RedisError
 from rich.console import Console
 from rich.markup import escape
 
@@ -51,6 +52,33 @@ def worker(
         from backend.worker import work  # noqa: PLC0415
 
         return work(connect(settings), settings, burst=burst)
+
+    _exit_with(run)
+
+
+@app.command()
+def prelabel(  # noqa: PLR0917  # typer makes options of them
+    project: Annotated[int, typer.Argument(help="The project's number, as in its address in Label Studio.")],
+    limit: Annotated[int | None, typer.Option(min=1, help="Predict that many tasks at most.")] = None,
+    only_unlabelled: Annotated[bool, typer.Option(help="Leave out tasks that somebody has annotated.")] = False,
+    view: Annotated[
+        int | None, typer.Option(help="Only tasks of this tab: `tab=` in the Data Manager's address.")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option(help="Delete RefAM's older versions' predictions of tasks that nobody has annotated.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option(help="Only make pictures of a few tasks, here; store nothing.")] = False,
+    pictures: Annotated[Path, typer.Option(help="Folder for the pictures of --dry-run.")] = Path("build/prelabel"),
+) -> None:
+    """Predict all tasks of a project that lack a prediction, with progress. Stop it at any time, and run it again."""
+
+    def run(settings: Settings) -> int:
+        from backend.prelabel import Selection, prelabel, preview  # noqa: PLC0415
+
+        selection = Selection(str(project), view=view, limit=limit, only_unlabelled=only_unlabelled)
+        if dry_run:
+            return preview(settings, selection, Console(), pictures)
+        return prelabel(settings, selection, Console(), replace=replace)
 
     _exit_with(run)
 
@@ -109,5 +137,10 @@ def _exit_with(run: Callable[[Settings], int | None]) -> NoReturn:
         code = run(settings)
     except (BackendError, RefAMError) as error:
         typer.secho(str(error), fg="red", err=True)
+        code = 1
+    except RedisError as error:
+        typer.secho(
+            f"Redis is gone ({type(error).__name__}). Once it is back, run the command again.", fg="red", err=True
+        )
         code = 1
     raise typer.Exit(code or 0)

@@ -183,8 +183,9 @@ def _web(settings: Settings) -> Finding:
 
 def _label_studio(settings: Settings) -> Iterator[Finding]:
     if settings.label_studio_url is None:
-        remedy = "Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY if tasks hold uploads or local files."
-        yield Finding("label studio", "note", "no address: only public URLs and data URIs can be read.", remedy)
+        remedy = "Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY to write predictions back and to read uploads."
+        message = "no address: only public URLs and data URIs can be read, and nothing is written back."
+        yield Finding("label studio", "note", message, remedy)
         return
     studio = Studio(settings)
     try:

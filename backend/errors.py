@@ -5,13 +5,15 @@ BackendError
 ├── QueueUnavailableError no Redis where the settings say
 ├── TemporaryError        something outside failed for now: the job is tried again with back-off
 └── TaskError             the task itself is bad: it fails at once, for good, and alone
-    └── LabelConfigError  the project's label config cannot be used
+    ├── LabelConfigError  the project's label config cannot be used
+    └── RefusedError      Label Studio has no such project, or does not take the prediction
 """
 
 __all__ = [
     "BackendError",
     "LabelConfigError",
     "QueueUnavailableError",
+    "RefusedError",
     "SettingsError",
     "TaskError",
     "TemporaryError",
@@ -58,3 +60,7 @@ class LabelConfigError(TaskError):
 
     def __init__(self, message: str, remedy: str) -> None:
         super().__init__("label_config", message, remedy)
+
+
+class RefusedError(TaskError):
+    """Label Studio answers, and will not do it however often it is asked."""

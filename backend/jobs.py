@@ -20,6 +20,7 @@ from rq.timeouts import JobTimeoutException
 from backend.errors import TaskError, TemporaryError
 from backend.images import ImageLoader
 from backend.labels import TaskRequest
+from backend.outbox import Outbox
 from backend.queue import JobQueue, Outcome
 from backend.results import prediction
 from backend.settings import Settings
@@ -94,13 +95,14 @@ def run(content: dict[str, Any]) -> dict[str, Any]:
     predictor, request = _predictor.get(), TaskRequest.from_json(content)
     try:
         outcome = Outcome(prediction=predictor.predict(request))
+        predictor.queue.count("done")
+        predictor.queue.settle([(request.project, request.task, outcome)])
     except TaskError as error:
         job = get_current_job()
         if job:
             job.result_ttl = predictor.settings.failure_ttl
-        return asdict(_fail(predictor.queue, request, error))
-    predictor.queue.count("done")
-    predictor.queue.settle([(request.project, request.task, outcome)])
+        outcome = _fail(predictor.queue, request, error)
+    _write_back(predictor, request)
     return asdict(outcome)
 
 
@@ -119,6 +121,13 @@ def on_failure(
     predictor, request = _predictor.get(), TaskRequest.from_json(job.args[0])
     job.meta["failure"] = _fail(predictor.queue, request, _reason(kind, error, predictor.settings)).failure
     job.save_meta()  # type: ignore[no-untyped-call]
+    _write_back(predictor, request)
+
+
+def _write_back(predictor: Predictor, request: TaskRequest) -> None:
+    """Have the outcome brought to every task that it is due for. Tasks may still be added until the job has ended."""
+    if predictor.settings.writes_back:
+        Outbox(predictor.queue, predictor.settings).write(request.job_id())
 
 
 def _fail(queue: JobQueue, request: TaskRequest, error: TaskError) -> Outcome:

@@ -9,6 +9,7 @@ from typing import Any
 from backend.errors import TaskError
 from backend.labels import TaskRequest, prompt_texts, read_label_config
 from backend.ml_base import LabelStudioMLBase
+from backend.outbox import Outbox, Target
 from backend.queue import JobQueue, Outcome, Priority, connect
 from backend.settings import Settings, load_settings
 
@@ -16,6 +17,7 @@ __all__ = ["Answer", "RefAMBackend", "refuse"]
 
 Prediction = dict[str, Any]
 Task = Mapping[str, Any]
+MANY = 200  # tasks in one request; queueing more takes longer than an answer should
 NOT_YET: list[Any] = []  # Label Studio stores nothing for an empty list, and logs no error
 
 
@@ -43,6 +45,7 @@ class RefAMBackend(LabelStudioMLBase):  # type: ignore[misc]
         Raises LabelConfigError if the label config cannot be used.
         """
         self._queue, self._settings = (queue, settings) if queue and settings else _from_environment()
+        self._outbox = Outbox(self._queue, self._settings)
         given = inspect.signature(LabelStudioMLBase.__init__).bind_partial(self, *args, **kwargs).arguments
         if given.get("label_config") is not None:
             read_label_config(given["label_config"])  # before the base class, which would resolve entities
@@ -57,14 +60,22 @@ class RefAMBackend(LabelStudioMLBase):  # type: ignore[misc]
     ) -> list[Prediction | list[Any]]:
         """Predictions for `tasks`, one entry each: a prediction, or `[]` if it is not ready or failed.
 
-        One task is waited for, within REFAM_BACKEND_INLINE_SECONDS; several are queued and fetched by the next call.
+        One task is waited for, within REFAM_BACKEND_INLINE_SECONDS; several are queued, and written to Label Studio or
+        fetched by the next call.
         context: what the annotator drew and typed, in an interactive request; the entry is then always a prediction.
         """
         return self.answer(tasks, context).results
 
     def answer(self, tasks: Sequence[Task], context: Mapping[str, Any] | None = None, *, wait: bool = True) -> Answer:
-        """As `predict`, and with the reasons where there is no prediction. Raises LabelConfigError."""
+        """As `predict`, and with the reasons where there is no prediction. Raises LabelConfigError.
+
+        Where Label Studio's address and token are known, what is not answered is written to it by the workers.
+        """
         layout = read_label_config(self.label_config or "")
+        writes = context is None and self._settings.writes_back
+        if writes and len(tasks) > MANY and all(map(_is_stored, tasks)):
+            self._have_read(tasks)
+            return Answer([NOT_YET for _ in tasks])
         prompts = prompt_texts(context) if context else []
         if context and context.get("result") and not prompts:
             return _assemble(tasks, context, {}, self._queue, self._settings)  # clicks and shapes without a text
@@ -79,10 +90,45 @@ class RefAMBackend(LabelStudioMLBase):  # type: ignore[misc]
         priority = Priority.INTERACTIVE if alone else Priority.BATCH
         outcomes |= zip(requests, self._queue.submit(list(requests.values()), priority), strict=True)
         obstacles = self._queue.obstacles() if alone and outcomes[0] is None else []
-        if alone and outcomes[0] is None and not obstacles:
+        waits = alone and outcomes[0] is None and not obstacles
+        if writes:
+            ready = {number: request for number, request in requests.items() if waits or outcomes[number]}
+            claimed = self._claim(ready)
+            self._outbox.add(list(requests.values()))
+        if waits:
             outcomes[0] = self._queue.wait(requests[0], self._settings.inline_seconds)
+        if writes:
+            self._withhold(outcomes, ready, claimed)
         answer = _assemble(tasks, context, outcomes, self._queue, self._settings)
         return replace(answer, errors=answer.errors + obstacles)
+
+    def _have_read(self, tasks: Sequence[Task]) -> None:
+        """Have the workers read tasks from Label Studio and queue them: one by one would take too long here."""
+        projects: dict[str, list[int]] = {}
+        for task in tasks:
+            projects.setdefault(_project(task), []).append(task["id"])
+        for project, ids in projects.items():
+            self._outbox.read(project, ids)
+
+    def _claim(self, ready: Mapping[int, TaskRequest]) -> set[int]:
+        """Numbers of those tasks whose predictions may be answered, since nobody else delivers them."""
+        seconds = self._settings.inline_seconds + self._settings.claim_seconds
+        claims = self._outbox.claim(map(Target.of, ready.values()), self._settings.model_version, seconds)
+        return {number for number, claimed in zip(ready, claims, strict=True) if claimed}
+
+    def _withhold(
+        self, outcomes: dict[int, Outcome | None], ready: Mapping[int, TaskRequest], claimed: set[int]
+    ) -> None:
+        """Take predictions that somebody else delivers out of the answer, and give back claims that are of no use."""
+        useless = []
+        for number, request in ready.items():
+            outcome = outcomes[number]
+            predicted = outcome is not None and outcome.prediction is not None
+            if predicted and number not in claimed:
+                outcomes[number] = None
+            elif not predicted and number in claimed:
+                useless.append(Target.of(request))
+        self._outbox.release(useless, self._settings.model_version)
 
 
 def refuse(
@@ -114,6 +160,10 @@ def _assemble(
 def _from_environment() -> tuple[JobQueue, Settings]:
     settings = load_settings()
     return JobQueue(connect(settings), settings), settings
+
+
+def _is_stored(task: Task) -> bool:
+    return isinstance(task.get("id"), int) and _project(task).isdigit()
 
 
 def _project(task: Task) -> str:

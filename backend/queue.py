@@ -52,6 +52,7 @@ class Priority(StrEnum):
     """The queues, the more urgent one first. Workers empty them in this order."""
 
     INTERACTIVE = "interactive"
+    STUDIO = "studio"  # reads from and writes to Label Studio, which are short
     BATCH = "batch"
 
 
@@ -142,6 +143,25 @@ class JobQueue:
         keys = cast(list[bytes], self.connection.zrevrange(FAILURES, 0, -1))
         entries = self.connection.hmget(FAILURE, keys) if keys else []
         return [json.loads(entry) for entry in entries if entry]
+
+    def failures_of(self, project: str, tasks: Sequence[str]) -> list[dict[str, Any] | None]:
+        """The failure of each of these tasks, None for those that are not on the list."""
+        entries = self.connection.hmget(FAILURE, [f"{project}/{task}" for task in tasks]) if tasks else []
+        return [json.loads(entry) if entry else None for entry in entries]
+
+    def ended(self, job_ids: Sequence[str]) -> list[bool]:
+        """For each job, whether it has ended; jobs that have expired have."""
+        with self.connection.pipeline() as pipe:
+            for job_id in job_ids:
+                pipe.hget(Job.key_for(job_id), "status")
+            return [status is None or status.decode() in ENDED for status in pipe.execute()]
+
+    def outcome(self, job_id: str) -> Outcome | None:
+        """How a job ended; None while it has not. Raises LookupError if it has expired."""
+        try:
+            return self._outcome(Job.fetch(job_id, self.connection, JSONSerializer))
+        except NoSuchJobError:
+            raise LookupError(job_id) from None
 
     def count(self, ended: str) -> None:
         """Count a job that ended: "done" or "failed"."""

@@ -57,7 +57,8 @@ class Settings(BaseSettings):
     label_studio_url: str | None = Field(
         None,
         validation_alias="LABEL_STUDIO_URL",
-        description="Label Studio's address, to read uploaded images and local files from.",
+        description="Label Studio's address. Uploaded images and local files are read from it, "
+        "and finished predictions written to it.",
     )
     label_studio_api_key: SecretStr | None = Field(
         None,
@@ -125,6 +126,18 @@ class Settings(BaseSettings):
         (5, 30, 120),
         validation_alias=f"{PREFIX}RETRY_DELAYS",
         description="Seconds before each new try after a temporary failure.",
+    )
+    write_delays: Delays = Field(
+        (5, 30, 120, 600, 1800, 3600),
+        validation_alias=f"{PREFIX}WRITE_DELAYS",
+        description="Seconds before each new try to read from or write to Label Studio.",
+    )
+    claim_seconds: int = Field(
+        120,
+        ge=1,
+        validation_alias=f"{PREFIX}CLAIM_SECONDS",
+        description="Seconds after which a prediction that Label Studio was given in an answer, but did not store, "
+        f"is written. Keep it above the {LABEL_STUDIO_TIMEOUT} s that Label Studio waits.",
     )
     result_ttl: int = Field(
         86400, ge=1, validation_alias=f"{PREFIX}RESULT_TTL", description="Seconds that a finished result is kept."
@@ -197,6 +210,11 @@ class Settings(BaseSettings):
     def model_version(self) -> str:
         """What names a mask's maker, in /setup and in every prediction."""
         return self.refam.model_version()
+
+    @property
+    def writes_back(self) -> bool:
+        """Whether finished predictions are written to Label Studio: its address and a token are known."""
+        return self.label_studio_url is not None and self.label_studio_api_key is not None
 
     @property
     def redis_socket(self) -> Path:

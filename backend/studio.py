@@ -1,17 +1,21 @@
 """Label Studio's API. The only module that sends the service's token anywhere, and only to Label Studio."""
 
+import json
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
 
-from backend.errors import TaskError, TemporaryError
+from backend.errors import RefusedError, TaskError, TemporaryError
 from backend.settings import Settings
 
-__all__ = ["Studio", "is_personal_token"]
+__all__ = ["PAGE", "Studio", "is_personal_token"]
 
 ACCESS_LIFETIME = 240  # seconds; Label Studio's access tokens live for 300
 TIMEOUT = 10  # seconds
+PAGE = 100  # tasks
+NOT_FOUND, TOO_MANY_REQUESTS = 404, 429
 TOKEN_REMEDY = "Create a personal access token under Account & Settings in Label Studio and set LABEL_STUDIO_API_KEY."  # noqa: S105
 
 
@@ -58,10 +62,68 @@ class Studio:
 
     def get(self, path: str) -> Any:
         """The JSON that Label Studio answers to GET `path`. Raises as `authorization` does."""
-        response = self._send("GET", path, headers=self.authorization())
+        return _json(self._request("GET", path))
+
+    def project(self, project: str) -> dict[str, Any]:
+        """A project: its label_config, task_number, .. Raises RefusedError if there is no such project."""
+        response = self._request("GET", f"/api/projects/{project}/")
+        if response.status_code == NOT_FOUND:
+            raise RefusedError("project", f"Label Studio has no project {project}.", "Give the number in its address.")
+        return dict(_json(response))
+
+    def tasks(
+        self, project: str, page: int = 1, *, view: int | None = None, ids: Sequence[int] | None = None
+    ) -> list[dict[str, Any]]:
+        """One page of a project's tasks, PAGE at most, as {id, data, total_annotations, total_predictions, ..}.
+
+        page: from 1; an empty list is answered behind the last one.
+        view: only the tasks of this tab of the Data Manager, in its order; otherwise by id.
+        ids: only these; those that do not exist, or are another project's, are left out.
+        The data is raw, as /predict gets it: a task has the same job id on both ways.
+        """
+        params: dict[str, Any] = {"project": project, "page": page, "page_size": PAGE, "fields": "task_only"}
+        params |= {"resolve_uri": "false"} | ({"view": view} if view is not None else {})
+        if ids is not None:
+            params["query"] = json.dumps({"selectedItems": {"all": False, "included": list(ids)}})
+        response = self._request("GET", "/api/tasks", params=params)
+        return [] if response.status_code == NOT_FOUND else list(_json(response)["tasks"])
+
+    def predictions(self, task: str) -> list[dict[str, Any]]:
+        """All predictions of a task; none if there is no such task.
+
+        Not asked of the task itself: where a task lacks predictions, reading it makes Label Studio call /predict.
+        """
+        return list(_json(self._request("GET", "/api/predictions/", params={"task": task})))
+
+    def has_annotations(self, task: str) -> bool:
+        """Whether somebody has annotated the task."""
+        return bool(_json(self._request("GET", f"/api/tasks/{task}/annotations/")))
+
+    def write(self, project: str, task: str, prediction: Mapping[str, Any]) -> None:
+        """Store a prediction. Raises RefusedError if Label Studio does not take it.
+
+        A task that has been deleted needs none: that is no error.
+        """
+        entry = {"task": int(task), **prediction}
+        response = self._request("POST", f"/api/projects/{project}/import/predictions", json=[entry])
+        if response.is_success and _json(response).get("created") == 1:
+            return
+        if not self.tasks(project, ids=[int(task)]):
+            return
+        reason = "it does not fit the label config" if response.is_success else _detail(response)
+        remedy = "If the label config was changed meanwhile, ask for the task again."
+        raise RefusedError("label_studio", f"Label Studio did not store the prediction: {reason}.", remedy)
+
+    def delete_prediction(self, prediction: int) -> None:
+        """Delete a prediction, if it is still there."""
+        self._request("DELETE", f"/api/predictions/{prediction}/")
+
+    def _request(self, method: str, path: str, **content: Any) -> httpx.Response:
+        """Ask with the token."""
+        response = self._send(method, path, headers=self.authorization(), **content)
         if response.status_code in (401, 403):
             raise TaskError("LABEL_STUDIO_API_KEY", f"Label Studio refuses it ({_detail(response)}).", TOKEN_REMEDY)
-        return _json(response)
+        return response
 
     def _access_token(self, refresh: str) -> str:
         if self._access is None or self._access[1] < time.monotonic():
@@ -77,7 +139,7 @@ class Studio:
             response = self._client.request(method, f"{self.url}{path}", **content)
         except httpx.HTTPError as error:
             raise TemporaryError(f"Label Studio at {self.url} does not answer ({type(error).__name__}).") from None
-        if response.is_server_error:
+        if response.is_server_error or response.status_code == TOO_MANY_REQUESTS:
             raise TemporaryError(f"Label Studio at {self.url} answers {response.status_code} to {path}.")
         return response
 

@@ -21,6 +21,7 @@ from backend.jobs import Predictor, Segmenter, serving
 from backend.queue import JobQueue
 from backend.settings import Settings
 from backend.studio import Studio
+from backend.studio_jobs import Desk, serving_studio
 from refam.config import RefAMConfig
 from refam.errors import RefAMError
 
@@ -57,9 +58,10 @@ def work(
         logger.error("The model cannot be loaded: %s", error)
         return MODEL_MISSING
     queue.solve_problem(f"{socket.gethostname()}/{device}")
-    predictor = Predictor(segmenter, ImageLoader(settings, Studio(settings)), queue, settings)
+    studio = Studio(settings)
+    predictor = Predictor(segmenter, ImageLoader(settings, studio), queue, settings)
     try:
-        with serving(predictor):
+        with serving(predictor), serving_studio(Desk.open(queue, studio, settings)):
             RefAMWorker(queue, settings).work(burst=burst, logging_level=settings.log_level)
     except RedisError as error:
         logger.error("Redis is gone (%s).", type(error).__name__)

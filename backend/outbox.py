@@ -1,0 +1,166 @@
+"""What is still to be written to Label Studio, and who may write it.
+
+A prediction reaches Label Studio in two ways: in an answer to /predict, which Label Studio stores, or by a worker
+through its API. Label Studio itself removes no duplicates. So whoever wants to deliver a task's prediction first claims
+the task; and a worker writes only where Label Studio does not hold a prediction of the model version yet. Claims are
+never given back after delivery, they expire: what was underway meanwhile finds the task claimed, and later finds the
+prediction stored. What is due stays noted until it is known to be stored, or has failed for good.
+
+Keys:
+    refam:due:<job>                           hash: project/task -> "replace" or "". Tasks that the job's result is for
+    refam:claim:<version>:<project>/<task>    string that expires: somebody is delivering this task
+    refam:projects                            set: projects that have connected this backend
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
+
+from rq import Retry
+from rq.callbacks import Callback
+from rq.exceptions import DuplicateJobError
+
+from backend.labels import TaskRequest
+from backend.queue import JobQueue, Priority
+from backend.settings import Settings
+from backend.studio import PAGE
+
+__all__ = ["Outbox", "Target"]
+
+PROJECTS = "refam:projects"
+DUE_LIFETIME = 30 * 86400  # seconds
+
+
+@dataclass(frozen=True)
+class Target:
+    """A task that a prediction is due for.
+
+    replace: whether RefAM's predictions of other versions are deleted once this one is stored.
+    """
+
+    project: str
+    task: str
+    replace: bool = False
+
+    @classmethod
+    def of(cls, request: TaskRequest) -> "Target":
+        """The task of a request."""
+        return cls(request.project, request.task)
+
+    @property
+    def key(self) -> str:
+        return f"{self.project}/{self.task}"
+
+
+class Outbox:
+    """Notes which tasks are due, hands out claims, and enqueues the jobs that talk to Label Studio."""
+
+    def __init__(self, queue: JobQueue, settings: Settings) -> None:
+        self._queue = queue
+        self._connection = queue.connection
+        self._settings = settings
+
+    def add(self, requests: Sequence[TaskRequest], *, replace: bool = False) -> None:
+        """Have the results of submitted requests written, now or once they are there."""
+        wanted = [request for request in requests if request.project.isdigit() and request.task.isdigit()]
+        with self._connection.pipeline() as pipe:
+            for request in wanted:
+                pipe.hset(_due(request.job_id()), Target.of(request).key, "replace" if replace else "")
+                pipe.expire(_due(request.job_id()), DUE_LIFETIME)
+            pipe.execute()
+        # A job that has not ended by now will find the tasks noted when it ends.
+        ids = list(dict.fromkeys(request.job_id() for request in wanted))
+        for job_id, ended in zip(ids, self._queue.ended(ids), strict=True):
+            if ended:
+                self.write(job_id)
+
+    def due(self, job_id: str) -> list[Target]:
+        """The tasks that a job's result is still to be written to."""
+        found = cast(dict[bytes, bytes], self._connection.hgetall(_due(job_id)))
+        targets = []
+        for key, value in found.items():
+            project, task = key.decode().split("/")
+            targets.append(Target(project, task, value == b"replace"))
+        return targets
+
+    def pending(self, requests: Sequence[TaskRequest]) -> list[bool]:
+        """For each request, whether its result is still to be written."""
+        with self._connection.pipeline() as pipe:
+            for request in requests:
+                pipe.hexists(_due(request.job_id()), Target.of(request).key)
+            return [bool(found) for found in pipe.execute()]
+
+    def settle(self, job_id: str, target: Target) -> None:
+        """The task needs nothing more."""
+        self._connection.hdel(_due(job_id), target.key)
+
+    def claim(self, targets: Iterable[Target], version: str, seconds: float) -> list[bool]:
+        """For each task, whether the caller may deliver its prediction; nobody else may, for that long."""
+        with self._connection.pipeline() as pipe:
+            for target in targets:
+                pipe.set(_claim(target, version), "", nx=True, px=round(seconds * 1000))
+            return [bool(taken) for taken in pipe.execute()]
+
+    def hold(self, target: Target, version: str, seconds: float) -> None:
+        """Let a claim of the caller's last that long from now: whatever is underway shall not deliver once more."""
+        self._connection.set(_claim(target, version), "", px=round(seconds * 1000))
+
+    def release(self, targets: Iterable[Target], version: str) -> None:
+        """Give back claims of the caller's, where nothing was delivered."""
+        if keys := [_claim(target, version) for target in targets]:
+            self._connection.delete(*keys)
+
+    def claimed_for(self, target: Target, version: str) -> float:
+        """Seconds until a task can be claimed again."""
+        return max(self._connection.pttl(_claim(target, version)), 0) / 1000
+
+    def write(self, job_id: str, after: float = 0) -> None:
+        """Enqueue the job that writes what is due of a result, in `after` seconds."""
+        options = self._options("write", f"write result {job_id[:8]}")
+        queue = self._queue.queues[Priority.STUDIO]
+        if after:
+            queue.enqueue_in(timedelta(seconds=after), "backend.studio_jobs.write", job_id, **options)
+        else:
+            queue.enqueue("backend.studio_jobs.write", job_id, **options)
+
+    def read(self, project: str, tasks: Sequence[int]) -> None:
+        """Enqueue jobs that read these tasks from Label Studio, and queue those that lack a prediction."""
+        for start in range(0, len(tasks), PAGE):
+            ids = list(tasks[start : start + PAGE])
+            digest = hashlib.sha256(json.dumps([project, ids]).encode()).hexdigest()[:32]
+            options = self._options("read", f"read {len(ids)} tasks of project {project}")
+            with suppress(DuplicateJobError):
+                self._queue.queues[Priority.STUDIO].enqueue(
+                    "backend.studio_jobs.read", project, ids, job_id=f"read-{digest}", unique=True, **options
+                )
+
+    def meet_project(self, project: str) -> None:
+        """A project has connected this backend."""
+        self._connection.sadd(PROJECTS, project)
+
+    def knows_project(self, project: str) -> bool:
+        """Whether a project has connected this backend."""
+        return bool(self._connection.sismember(PROJECTS, project))
+
+    def _options(self, kind: str, description: str) -> dict[str, Any]:
+        delays = list(self._settings.write_delays)
+        return {
+            "job_timeout": self._settings.job_timeout,
+            "result_ttl": 0,
+            "failure_ttl": 1,  # the list of failures tells more, and the same may be asked for again
+            "retry": Retry(max=len(delays), interval=delays) if delays else None,
+            "on_failure": Callback(f"backend.studio_jobs.on_{kind}_failure"),
+            "description": description,
+        }
+
+
+def _due(job_id: str) -> str:
+    return f"refam:due:{job_id}"
+
+
+def _claim(target: Target, version: str) -> str:
+    return f"refam:claim:{version}:{target.key}"

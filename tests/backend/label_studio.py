@@ -1,0 +1,194 @@
+"""A stand-in for Label Studio 1.23: its tasks, predictions and tokens over real HTTP, and what it asks a backend.
+
+Like Label Studio it removes no duplicates, drops predictions that do not fit the label config without a word, refuses a
+whole import for one unknown task, answers 404 behind the last page, and stores what /predict answers.
+"""
+
+import json
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+
+PAT, ACCESS = "a.good.token", "a.short-lived.token"
+Answer = tuple[int, Any]
+
+
+class LabelStudio:
+    """One Label Studio with projects, on a port of its own.
+
+    fault: called with method and path of each request; what it returns, if anything, is answered instead.
+    after: the same, called once the request has been carried out.
+    version: the model version that the backend's /setup answers.
+    """
+
+    def __init__(self) -> None:
+        self.configs: dict[int, str] = {}
+        self.tasks: dict[int, dict[str, Any]] = {}
+        self.predictions: dict[int, dict[str, Any]] = {}
+        self.annotations: dict[int, list[int]] = {}
+        self.views: dict[int, Callable[[dict[str, Any]], bool]] = {}
+        self.requests: list[tuple[str, str]] = []
+        self.fault: Callable[[str, str], Answer | None] = lambda *_: None
+        self.after: Callable[[str, str], Answer | None] = lambda *_: None
+        self.version = ""
+        self._lock = threading.RLock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def add_project(self, project: int, config: str) -> None:
+        self.configs[project] = config
+
+    def add_tasks(self, project: int, entries: list[dict[str, Any]]) -> list[int]:
+        with self._lock:
+            start = max(self.tasks, default=0) + 1
+            for number, data in enumerate(entries, start):
+                self.tasks[number] = {"id": number, "project": project, "data": data}
+            return list(range(start, start + len(entries)))
+
+    def per_task(self) -> Counter[tuple[int, str]]:
+        """How often each (task, model version) is stored."""
+        return Counter((entry["task"], entry["model_version"]) for entry in self.predictions.values())
+
+    def store(self, task: int, prediction: dict[str, Any]) -> None:
+        with self._lock:
+            number = max(self.predictions, default=0) + 1
+            self.predictions[number] = {"id": number, "task": task, **prediction}
+
+    def task(self, number: int) -> dict[str, Any]:
+        total = sum(entry["task"] == number for entry in self.predictions.values())
+        annotations = len(self.annotations.get(number, []))
+        return {**self.tasks[number], "total_predictions": total, "total_annotations": annotations}
+
+    def retrieve(self, backend: httpx.Client, project: int, numbers: list[int]) -> Any:
+        """What "Retrieve predictions", or opening a task, does; the answer's results are stored."""
+        held = {task for task, stored in self.per_task() if stored == self.version}
+        tasks = [self.task(number) for number in numbers if number not in held]
+        if not tasks:
+            return None
+        params = {"login": None, "password": None, "context": None}
+        body = {"tasks": tasks, "project": f"{project}.1795", "label_config": self.configs[project], "params": params}
+        results = backend.post("/predict", json=body).raise_for_status().json()["results"]
+        assert len(results) == len(tasks)
+        for task, result in zip(tasks, results, strict=True):
+            if isinstance(result, dict):
+                self.store(task["id"], result)
+        return results
+
+    def webhook(self, project: int, numbers: list[int]) -> dict[str, Any]:
+        """Body of TASKS_CREATED."""
+        tasks = [self.task(number) for number in numbers]
+        return {
+            "action": "TASKS_CREATED",
+            "tasks": tasks,
+            "project": {"id": project, "label_config": self.configs[project]},
+        }
+
+    def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Answer:
+        with self._lock:
+            for verb, pattern, action in ROUTES:
+                if verb == method and (match := re.fullmatch(pattern, path)):
+                    return action(self, *map(int, match.groups()), query=query, body=body)
+        return 404, {"detail": "Not found."}
+
+    def get_project(self, project: int, **_: Any) -> Answer:
+        if project not in self.configs:
+            return 404, {"detail": "Not found."}
+        number = sum(task["project"] == project for task in self.tasks.values())
+        return 200, {"id": project, "label_config": self.configs[project], "task_number": number}
+
+    def list_tasks(self, query: dict[str, str], **_: Any) -> Answer:
+        assert query["fields"] == "task_only"
+        assert query["resolve_uri"] == "false"
+        tasks = [self.task(n) for n, t in sorted(self.tasks.items()) if t["project"] == int(query["project"])]
+        if "view" in query:
+            tasks = [task for task in tasks if self.views[int(query["view"])](task)]
+        elif "query" in query:
+            selected = json.loads(query["query"])["selectedItems"]
+            tasks = [task for task in tasks if selected["all"] or task["id"] in selected["included"]]
+        size = int(query["page_size"])
+        page = tasks[size * (int(query["page"]) - 1) :][:size]
+        if not page and query["page"] != "1":
+            return 404, {"detail": "Invalid page."}
+        return 200, {"tasks": page, "total": len(tasks)}
+
+    def list_predictions(self, query: dict[str, str], **_: Any) -> Answer:
+        return 200, [entry for entry in self.predictions.values() if entry["task"] == int(query["task"])]
+
+    def list_annotations(self, task: int, **_: Any) -> Answer:
+        return 200, [{"id": number} for number in self.annotations.get(task, [])]
+
+    def import_predictions(self, project: int, body: list[dict[str, Any]], **_: Any) -> Answer:
+        known = {number for number, task in self.tasks.items() if task["project"] == project}
+        if any(entry["task"] not in known for entry in body):
+            return 400, {"detail": "Validation error", "validation_errors": ["tasks not found"]}
+        fitting = [e for e in body if all(f'"{r["from_name"]}"' in self.configs[project] for r in e["result"])]
+        for entry in fitting:
+            self.store(entry["task"], {name: value for name, value in entry.items() if name != "task"})
+        return 201, {"created": len(fitting)}
+
+    def delete_prediction(self, number: int, **_: Any) -> Answer:
+        return (204, None) if self.predictions.pop(number, None) else (404, {"detail": "Not found."})
+
+
+ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
+    ("GET", r"/api/projects/(\d+)/", LabelStudio.get_project),
+    ("GET", r"/api/tasks", LabelStudio.list_tasks),
+    ("GET", r"/api/tasks/(\d+)/annotations/", LabelStudio.list_annotations),
+    ("GET", r"/api/predictions/", LabelStudio.list_predictions),
+    ("DELETE", r"/api/predictions/(\d+)/", LabelStudio.delete_prediction),
+    ("POST", r"/api/projects/(\d+)/import/predictions", LabelStudio.import_predictions),
+]
+
+
+def _handler(studio: LabelStudio) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def handle_any(self) -> None:
+            url = urlsplit(self.path)
+            raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = json.loads(raw) if raw else None
+            studio.requests.append((self.command, self.path))
+            if url.path == "/api/token/refresh/":
+                found = (200, {"access": ACCESS}) if body == {"refresh": PAT} else (401, {"detail": "Token is invalid"})
+            elif self.headers["Authorization"] != f"Bearer {ACCESS}":
+                found = 401, {"detail": "Authentication credentials were not provided."}
+            else:
+                query = {name: values[0] for name, values in parse_qs(url.query).items()}
+                found = studio.fault(self.command, url.path) or studio.answer(self.command, url.path, query, body)
+                found = studio.after(self.command, url.path) or found
+            self.reply(*found)
+
+        def reply(self, status: int, content: Any) -> None:
+            payload = b"" if content is None else json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(payload)))
+            self.end_headers()
+            self.wfile.write(payload)
+
+        do_GET = do_POST = do_DELETE = handle_any  # noqa: N815  # names that http.server looks for
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Handler
+
+
+@contextmanager
+def running() -> Iterator[LabelStudio]:
+    studio = LabelStudio()
+    try:
+        yield studio
+    finally:
+        studio.stop()
