@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from refam.cache import LRUCache, image_key
+from refam.clicks import Box
 from refam.errors import ModelNotFoundError
 from refam.heatmap import Point
 from refam.torchvision_standins import import_segment_anything
@@ -67,12 +68,13 @@ class SegmentAnything:
             ) from error
         return cls(model.to(device).eval(), image_cache)
 
-    def candidates(self, image: Image, points: Sequence[Point]) -> list[Candidate]:
-        """SAM's masks for one prompt of points: positive where the target is, negative on rivals."""
+    def candidates(self, image: Image, points: Sequence[Point], box: Box | None = None) -> list[Candidate]:
+        """SAM's masks for one prompt: points, positive where the target is and negative on rivals, a box, or both."""
         self._use(self._embeddings.get(image_key(image), lambda: self._embed(image)))
         masks, ious, _ = self._predictor.predict(
-            point_coords=np.array([(point.x, point.y) for point in points]),
-            point_labels=np.array([int(point.on_target) for point in points]),
+            point_coords=np.array([(point.x, point.y) for point in points]) if points else None,
+            point_labels=np.array([int(point.on_target) for point in points]) if points else None,
+            box=np.array([box.left, box.top, box.right, box.bottom]) if box else None,
         )
         return [Candidate(mask, float(iou)) for mask, iou in zip(masks, ious, strict=True)]
 
