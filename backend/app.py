@@ -51,6 +51,7 @@ class TaskBody(BaseModel):
     id: int | str | None = None
     project: int | str | None = None
     data: dict[str, Any]
+    drafts: list[dict[str, Any]] | None = None
 
 
 class ContextBody(BaseModel):

@@ -16,6 +16,7 @@ from rq.serializers import JSONSerializer
 from rq.worker import SimpleWorker
 
 from backend.errors import TaskError
+from backend.image_cache import ImageCache
 from backend.images import ImageLoader
 from backend.jobs import Predictor, Segmenter, serving
 from backend.queue import JobQueue
@@ -57,7 +58,8 @@ def work(
         logger.error("The model cannot be loaded: %s", error)
         return MODEL_MISSING
     queue.solve_problem(f"{socket.gethostname()}/{device}")
-    predictor = Predictor(segmenter, ImageLoader(settings, Studio(settings)), queue, settings)
+    images = ImageCache(ImageLoader(settings, Studio(settings)), settings.image_cache_bytes)
+    predictor = Predictor(segmenter, images, queue, settings)
     try:
         with serving(predictor):
             RefAMWorker(queue, settings).work(burst=burst, logging_level=settings.log_level)
