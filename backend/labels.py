@@ -261,7 +261,7 @@ def _image_field(image: Any) -> str:
 
 
 def _is_smart(tag: Any) -> bool:
-    return "true" in (tag.attr.get("smart"), tag.attr.get("smartOnly"))
+    return any(tag.attr.get(name) == "true" for name in ("smart", "smartOnly", "smartonly"))
 
 
 def _prompt_tag(interface: LabelInterface, image: str) -> str | None:

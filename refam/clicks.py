@@ -75,16 +75,13 @@ def clicked_focus(focus: Heat, clicks: Clicks, size: tuple[int, int]) -> Heat | 
 
 
 def click_prompts(clicks: Clicks, peaks: Sequence[Point]) -> list[Clicks]:
-    """What to prompt SAM with: the clicks as they are, if they name a thing, and joined by the text's peaks, the
-    highest first. A box is also tried as a point in it, since it may hold things that fill it badly."""
-    prompts = [clicks] if clicks.decide else []
-    if peaks:
-        prompts.append(Clicks((*clicks.points, peaks[0]), clicks.box))
-    if len(peaks) > 1 and not clicks.decide:
-        prompts.append(Clicks((*clicks.points, *peaks)))
-    if clicks.box is not None:
-        prompts.append(Clicks((*clicks.points, peaks[0] if peaks else clicks.box.centre)))
-    return prompts
+    """What to prompt SAM with: the clicks as they are, if they name a thing; else joined by the text's peaks, of which
+    the highest comes first. A box is also tried as a point in it, the peak or its centre: not every SAM knows boxes."""
+    if not clicks.decide:
+        return [Clicks((*clicks.points, *some)) for some in (peaks[:1], peaks) if some][: len(peaks)]
+    if clicks.box is None:
+        return [clicks]
+    return [clicks, Clicks((*clicks.points, peaks[0] if peaks else clicks.box.centre))]
 
 
 def box_fit(mask: NDArray[np.bool_], box: Box) -> float:
