@@ -181,15 +181,6 @@ def test_a_mask_comes_out_at_the_images_size(refam, image, clicks, expression):
     assert any(result.mask is candidate.mask for candidate in result.candidates)
 
 
-def test_a_box_reaches_sam(refam, image, monkeypatch):
-    seen = []
-    ordinary = refam.sam._predictor.predict
-    monkeypatch.setattr(refam.sam._predictor, "predict", lambda **prompt: seen.append(prompt) or ordinary(**prompt))
-    refam.select(image, Clicks(box=Box(5, 6, 40, 30)))
-    assert seen[0]["box"].tolist() == [5, 6, 40, 30]
-    assert seen[0]["point_coords"] is None
-
-
 def test_negative_clicks_need_a_text(refam, image):
     clicks = Clicks((Point(10, 10, on_target=False),))
     with pytest.raises(ClickError, match="click also on what it holds"):
