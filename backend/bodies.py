@@ -36,6 +36,7 @@ class TaskBody(BaseModel):
     id: int | str | None = None
     project: int | str | None = None
     data: dict[str, Any]
+    drafts: list[dict[str, Any]] | None = None
 
 
 class ContextBody(BaseModel):

@@ -18,13 +18,15 @@ from rq.job import Job
 from rq.timeouts import JobTimeoutException
 
 from backend.errors import TaskError, TemporaryError
-from backend.images import ImageLoader
-from backend.labels import TaskRequest
+from backend.image_cache import Loader
+from backend.labels import Expression, TaskRequest
 from backend.outbox import Outbox
 from backend.queue import JobQueue, Outcome
 from backend.results import prediction
 from backend.settings import Settings
-from refam.errors import ExpressionError
+from refam.clicks import Box, Clicks
+from refam.errors import ClickError, ExpressionError
+from refam.heatmap import Point
 
 __all__ = ["Predictor", "Segmenter", "on_failure", "run", "serving"]
 
@@ -46,11 +48,13 @@ class Segmenter(Protocol):
 
     def segment(self, image: Image.Image, expression: str) -> Segmentation: ...
 
+    def select(self, image: Image.Image, clicks: Clicks, expression: str | None = None) -> Segmentation: ...
+
 
 class Predictor:
     """Turns requests into predictions with one warm segmenter."""
 
-    def __init__(self, segmenter: Segmenter, loader: ImageLoader, queue: JobQueue, settings: Settings) -> None:
+    def __init__(self, segmenter: Segmenter, loader: Loader, queue: JobQueue, settings: Settings) -> None:
         self.queue = queue
         self.settings = settings
         self._segmenter = segmenter
@@ -68,13 +72,34 @@ class Predictor:
         masks = []
         for expression in request.expressions:
             try:
-                segmentation = self._segmenter.segment(image, expression.text)
+                segmentation = self._segment(image, expression, request)
             except ExpressionError as error:
                 raise TaskError(request.text_field, str(error), "Change the text.") from None
+            except ClickError as error:
+                raise TaskError("click", str(error), "Click again.") from None
             masks.append((segmentation.mask, segmentation.score))
         if not any(mask.any() for mask, _ in masks):
             raise TaskError(request.text_field, "nothing in the image answers the text.", "Describe it otherwise.")
         return prediction(request, masks)
+
+    def _segment(self, image: Image.Image, expression: Expression, request: TaskRequest) -> Segmentation:
+        clicks = _in_pixels(request, image.size)
+        if clicks == Clicks():
+            return self._segmenter.segment(image, expression.text)
+        try:
+            return self._segmenter.select(image, clicks, expression.text or None)
+        except ExpressionError:  # a text without a usable word has no say where there are clicks
+            return self._segmenter.select(image, clicks)
+
+
+def _in_pixels(request: TaskRequest, size: tuple[int, int]) -> Clicks:
+    """The request's clicks and rectangle for an image of size (width, height)."""
+    width, height = size
+    points = tuple(Point(click.x * width, click.y * height, click.positive) for click in request.clicks)
+    sides = request.rectangle
+    if sides is None:
+        return Clicks(points)
+    return Clicks(points, Box(sides.left * width, sides.top * height, sides.right * width, sides.bottom * height))
 
 
 _predictor: ContextVar[Predictor] = ContextVar("predictor")
@@ -96,7 +121,8 @@ def run(content: dict[str, Any]) -> dict[str, Any]:
     try:
         outcome = Outcome(prediction=predictor.predict(request))
         predictor.queue.count("done")
-        predictor.queue.settle([(request.project, request.task, outcome)])
+        if not request.interactive:
+            predictor.queue.settle([(request.project, request.task, outcome)])
     except TaskError as error:
         job = get_current_job()
         if job:
@@ -126,7 +152,7 @@ def on_failure(
 
 def _write_back(predictor: Predictor, request: TaskRequest) -> None:
     """Have the outcome brought to every task that it is due for. Tasks may still be added until the job has ended."""
-    if predictor.settings.writes_back:
+    if predictor.settings.writes_back and not request.interactive:
         Outbox(predictor.queue, predictor.settings).write(request.job_id())
 
 
@@ -134,7 +160,8 @@ def _fail(queue: JobQueue, request: TaskRequest, error: TaskError) -> Outcome:
     logger.warning("Task %s of project %s failed: %s", request.task, request.project, error)
     outcome = Outcome(failure=error.as_json())
     queue.count("failed")
-    queue.settle([(request.project, request.task, outcome)])
+    if not request.interactive:  # the annotator sees the reason; the task itself has not failed
+        queue.settle([(request.project, request.task, outcome)])
     return outcome
 
 

@@ -5,8 +5,7 @@ Runs in the web process, so that bad input is found before anything is queued.
 
 import hashlib
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, Self
@@ -15,18 +14,22 @@ from defusedxml import DefusedXmlException, ElementTree  # type: ignore[import-u
 from label_studio_sdk.label_interface.interface import LabelInterface
 
 from backend.errors import LabelConfigError, TaskError
+from backend.interactive import Click, Interaction, Rectangle
 from backend.settings import Settings
+from backend.texts import check_text, kind_of, mention, only_text, read_entries
 
-__all__ = ["Control", "Expression", "Layout", "TaskRequest", "prompt_texts", "read_label_config"]
+__all__ = ["Control", "Expression", "Layout", "TaskRequest", "read_label_config"]
 
 RESULT_TAGS = ("brushlabels", "bitmasklabels", "polygonlabels", "rectanglelabels")
 TAGS_NEEDED = "a <BrushLabels> tag (or BitmaskLabels, PolygonLabels, RectangleLabels)"
+CLICK_TAGS = ("keypoint", "keypointlabels", "rectangle", "rectanglelabels")
+PROMPT_TAG = "prompt"  # preferred name of the TextArea that takes prompts
 FALLBACK_TEXT_FIELD = "text"
 
 
 @dataclass(frozen=True)
 class Expression:
-    """A referring expression, and the label that its mask gets."""
+    """A referring expression, and the label that its mask gets. Without a text, clicks decide alone."""
 
     text: str
     label: str
@@ -48,6 +51,8 @@ class TaskRequest:
     image: what the task's data holds: a URL, a path on Label Studio, or a data URI.
     image_tag: name of the Image tag.
     task, project: ids in Label Studio, for messages only.
+    clicks, rectangle: what the annotator pointed at; they belong to the one expression.
+    interactive: an annotator waits for it; it is a suggestion, and not the task's prediction.
     """
 
     image: str
@@ -59,6 +64,9 @@ class TaskRequest:
     model_version: str
     task: str
     project: str
+    clicks: tuple[Click, ...] = ()
+    rectangle: Rectangle | None = None
+    interactive: bool = False
 
     def job_id(self) -> str:
         """Hex digest of all that decides the result."""
@@ -74,17 +82,26 @@ class TaskRequest:
         """Read what `as_json` wrote."""
         expressions = tuple(Expression(**expression) for expression in content["expressions"])
         controls = tuple(Control(c["name"], c["kind"], tuple(c["labels"])) for c in content["controls"])
-        return cls(**{**content, "expressions": expressions, "controls": controls})
+        clicks = tuple(Click(**click) for click in content["clicks"])
+        rectangle = Rectangle(**content["rectangle"]) if content["rectangle"] else None
+        read = {"expressions": expressions, "controls": controls, "clicks": clicks, "rectangle": rectangle}
+        return cls(**{**content, **read})
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a label config asks for: where image and text are found, and which tags take results."""
+    """What a label config asks for: where image and text are found, and which tags take results.
+
+    prompt_tag: the TextArea that takes prompts.
+    click_tags: the smart tags whose key points and rectangles are prompts.
+    """
 
     image_tag: str
     image_field: str
     text_field: str | None
     controls: tuple[Control, ...]
+    prompt_tag: str | None
+    click_tags: tuple[str, ...]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -92,24 +109,33 @@ class Layout:
         return tuple(dict.fromkeys(label for control in self.controls for label in control.labels))
 
     def request(
-        self, task: Mapping[str, Any], settings: Settings, project: str, prompts: list[str] | None = None
+        self, task: Mapping[str, Any], settings: Settings, project: str, interaction: Interaction | None = None
     ) -> TaskRequest:
-        """What `task` asks for; `prompts`, if any, replace the task's own text.
+        """What `task` asks for, or what its annotator does: texts that were typed replace the task's own, and clicks
+        refine what the text found, if there is just one.
 
         Raises TaskError where image, text or label is missing or unusable.
         """
         data = task["data"]
         text_field = settings.text_field or self.text_field or FALLBACK_TEXT_FIELD
+        asked = interaction or Interaction()
+        if asked.points:
+            expressions = [self._clicked(asked, data, text_field, settings)]
+        else:
+            expressions = self._expressions(data, text_field, settings, asked.texts)
         return TaskRequest(
             image=self._image(data),
             image_field=self.image_field,
             image_tag=self.image_tag,
             text_field=text_field,
-            expressions=tuple(self._expressions(data, text_field, settings, prompts)),
+            expressions=tuple(expressions),
             controls=self.controls,
             model_version=settings.model_version,
             task=str(task.get("id")),
             project=project,
+            clicks=asked.clicks,
+            rectangle=asked.rectangle,
+            interactive=interaction is not None,
         )
 
     def _image(self, data: Mapping[str, Any]) -> str:
@@ -117,15 +143,15 @@ class Layout:
         if not isinstance(image, str) or not image.strip():
             raise TaskError(
                 self.image_field,
-                "the task has no image here." if not image else f"the image is no text but {_kind(image)}.",
+                "the task has no image here." if not image else f"the image is no text but {kind_of(image)}.",
                 f"Put the image's URL, path or data URI into the field {self.image_field!r} of the task's data.",
             )
         return image.strip()
 
     def _expressions(
-        self, data: Mapping[str, Any], field: str, settings: Settings, prompts: list[str] | None
+        self, data: Mapping[str, Any], field: str, settings: Settings, typed: Sequence[str]
     ) -> list[Expression]:
-        entries = prompts or _entries(data.get(field), field)
+        entries = typed or read_entries(data.get(field), field)
         if len(entries) > settings.max_expressions:
             raise TaskError(
                 field,
@@ -135,20 +161,20 @@ class Layout:
         return [self._expression(entry, field, data, settings) for entry in entries]
 
     def _expression(self, entry: Any, field: str, data: Mapping[str, Any], settings: Settings) -> Expression:
-        text, label = (entry.get("text"), entry.get("label")) if isinstance(entry, Mapping) else (entry, None)
-        if not isinstance(text, str):
-            found = "an entry without a text" if text is None else f"{_kind(text)}"
-            raise TaskError(field, f"the text is {found}.", f"Write a sentence into the field {field!r}.")
-        text = " ".join(text.split())
-        if not text:
-            raise TaskError(field, "the text is empty.", f"Write into {field!r} what to look for.")
-        if len(text) > settings.max_text_length:
-            raise TaskError(
-                field,
-                f"the text has {len(text)} characters; at most {settings.max_text_length} are allowed.",
-                "Shorten it, or raise REFAM_BACKEND_MAX_TEXT_LENGTH.",
-            )
+        text, label = check_text(entry, field, settings)
         return Expression(text, self._label(label or data.get("label"), text))
+
+    def _clicked(self, asked: Interaction, data: Mapping[str, Any], field: str, settings: Settings) -> Expression:
+        """What clicks refine: the last typed text, else the task's own if it has just one, else none."""
+        if asked.texts:
+            text, label = check_text(asked.texts[-1], field, settings)
+        else:
+            text, label = only_text(data.get(field), field, settings)
+        return Expression(text, self._label(self._clicked_label(asked) or label or data.get("label"), text))
+
+    def _clicked_label(self, asked: Interaction) -> str | None:
+        """The label of key points or rectangle; the key points' own name for the only label does not matter."""
+        return None if len(self.labels) == 1 else asked.label
 
     def _label(self, wanted: Any, text: str) -> str:
         """The label asked for; else the only one; else the one whose name comes first in the text."""
@@ -164,7 +190,7 @@ class Layout:
             return named
         if len(self.labels) == 1:
             return self.labels[0]
-        found = [(match.start(), -len(label), label) for label in self.labels if (match := _mention(label, text))]
+        found = [(match.start(), -len(label), label) for label in self.labels if (match := mention(label, text))]
         if not found:
             raise TaskError(
                 "label",
@@ -183,9 +209,8 @@ def read_label_config(config: str) -> Layout:
     interface = _parse(config)
     controls_by_image: dict[str, list[Control]] = {}
     for tag in interface.controls:
-        is_prompt = tag.attr.get("smart") == "true" or tag.attr.get("smartOnly") == "true"
         kind = tag.tag.lower()
-        if kind not in RESULT_TAGS or (is_prompt and kind in ("rectanglelabels", "polygonlabels")):
+        if kind not in RESULT_TAGS or (_is_smart(tag) and kind in ("rectanglelabels", "polygonlabels")):
             continue
         labels = tuple(tag.labels or ())
         if labels:
@@ -205,16 +230,9 @@ def read_label_config(config: str) -> Layout:
         image_field=_image_field(image),
         text_field=texts[0].value_name if texts else None,
         controls=tuple(controls_by_image[image.name]),
+        prompt_tag=_prompt_tag(interface, image.name),
+        click_tags=tuple(tag.name for tag in interface.controls if tag.tag.lower() in CLICK_TAGS and _is_smart(tag)),
     )
-
-
-def prompt_texts(context: Mapping[str, Any]) -> list[str]:
-    """Texts that the annotator typed, in an interactive request's context."""
-    results = context.get("result") or []
-    values = [result.get("value") for result in results if isinstance(result, Mapping)]
-    texts = [value.get("text") for value in values if isinstance(value, Mapping)]
-    flat = [text for entry in texts for text in (entry if isinstance(entry, list) else [entry])]
-    return [text for text in flat if isinstance(text, str) and text.strip()]
 
 
 def _parse(config: str) -> LabelInterface:
@@ -242,23 +260,10 @@ def _image_field(image: Any) -> str:
     return str(image.value_name)
 
 
-def _entries(value: Any, field: str) -> list[Any]:
-    """The expressions of a text field, which holds a text, {"text", "label"}, or a list of these."""
-    entries = value if isinstance(value, list) else [value]
-    if not entries or entries == [None]:
-        raise TaskError(
-            field,
-            "the task has no text here.",
-            f"Write what to look for into the field {field!r} of the task's data, "
-            'or show another field with <Text name="text" value="$field"/>, or set REFAM_BACKEND_TEXT_FIELD.',
-        )
-    return entries
+def _is_smart(tag: Any) -> bool:
+    return any(tag.attr.get(name) == "true" for name in ("smart", "smartOnly", "smartonly"))
 
 
-def _mention(label: str, text: str) -> re.Match[str] | None:
-    return re.search(rf"(?<!\w){re.escape(label)}(?!\w)", text, re.IGNORECASE)
-
-
-def _kind(value: Any) -> str:
-    names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
-    return names.get(type(value), "nothing")
+def _prompt_tag(interface: LabelInterface, image: str) -> str | None:
+    names = [tag.name for tag in interface.controls if tag.tag.lower() == "textarea" and image in tag.to_name]
+    return PROMPT_TAG if PROMPT_TAG in names else next(iter(names), None)

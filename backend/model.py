@@ -7,7 +7,8 @@ from functools import cache
 from typing import Any
 
 from backend.errors import TaskError
-from backend.labels import TaskRequest, prompt_texts, read_label_config
+from backend.interactive import read_interaction, reply_in_text
+from backend.labels import Layout, TaskRequest, read_label_config
 from backend.ml_base import LabelStudioMLBase
 from backend.outbox import Outbox, Target
 from backend.queue import JobQueue, Outcome, Priority, connect
@@ -62,7 +63,8 @@ class RefAMBackend(LabelStudioMLBase):  # type: ignore[misc]
 
         One task is waited for, within REFAM_BACKEND_INLINE_SECONDS; several are queued, and written to Label Studio or
         fetched by the next call.
-        context: what the annotator drew and typed, in an interactive request; the entry is then always a prediction.
+        context: what the annotator drew and typed, in an interactive request. The entry is then always a prediction,
+            which shows the reason where there is no mask: Label Studio shows an annotator no error.
         """
         return self.answer(tasks, context).results
 
@@ -72,18 +74,17 @@ class RefAMBackend(LabelStudioMLBase):  # type: ignore[misc]
         Where Label Studio's address and token are known, what is not answered is written to it by the workers.
         """
         layout = read_label_config(self.label_config or "")
+        if context and len(tasks) == 1:
+            return self._suggest(tasks[0], context, layout)
         writes = context is None and self._settings.writes_back
         if writes and len(tasks) > MANY and all(map(_is_stored, tasks)):
             self._have_read(tasks)
             return Answer([NOT_YET for _ in tasks])
-        prompts = prompt_texts(context) if context else []
-        if context and context.get("result") and not prompts:
-            return _assemble(tasks, context, {}, self._queue, self._settings)  # clicks and shapes without a text
         requests: dict[int, TaskRequest] = {}
         outcomes: dict[int, Outcome | None] = {}
         for number, task in enumerate(tasks):
             try:
-                requests[number] = layout.request(task, self._settings, _project(task), prompts)
+                requests[number] = layout.request(task, self._settings, _project(task))
             except TaskError as error:
                 outcomes[number] = Outcome(failure=error.as_json())
         alone = len(tasks) == 1 and wait
@@ -130,6 +131,33 @@ class RefAMBackend(LabelStudioMLBase):  # type: ignore[misc]
                 useless.append(Target.of(request))
         self._outbox.release(useless, self._settings.model_version)
 
+    def _suggest(self, task: Task, context: Mapping[str, Any], layout: Layout) -> Answer:
+        """The answer to what an annotator typed, clicked or drew; an empty prediction if nothing is asked."""
+        nothing = _nothing(self._settings)
+        interaction = read_interaction(context, task.get("drafts"), layout.prompt_tag, layout.click_tags)
+        if interaction is None:
+            return Answer([nothing])
+        try:
+            outcome, reasons = self._wait(layout.request(task, self._settings, _project(task), interaction))
+        except TaskError as error:
+            outcome, reasons = None, [error.as_json()]
+        if outcome and outcome.failure:
+            reasons = [outcome.failure]
+        elif outcome is None and not reasons:
+            reasons = [TaskError("mask", "it is not ready yet.", "Ask again in a moment.").as_json()]
+        prediction = (outcome and outcome.prediction) or nothing
+        shown = reply_in_text(interaction, reasons, layout.prompt_tag, layout.image_tag)
+        errors = [{"task": str(task.get("id")), **reason} for reason in reasons]
+        return Answer([{**prediction, "result": [*prediction["result"], *shown]}], errors)
+
+    def _wait(self, request: TaskRequest) -> tuple[Outcome | None, list[dict[str, str]]]:
+        """The outcome of one request, ahead of all batches, and why it has none."""
+        (outcome,) = self._queue.submit([request], Priority.INTERACTIVE)
+        obstacles = self._queue.obstacles() if outcome is None else []
+        if outcome is None and not obstacles:
+            outcome = self._queue.wait(request, self._settings.inline_seconds)
+        return outcome, obstacles
+
 
 def refuse(
     tasks: Sequence[Task], context: Mapping[str, Any] | None, error: TaskError, queue: JobQueue, settings: Settings
@@ -150,10 +178,13 @@ def _assemble(
     """Note failures in the queue's list, and put the answer together."""
     ended = [(_project(tasks[n]), str(tasks[n].get("id")), outcome) for n, outcome in outcomes.items() if outcome]
     queue.settle(ended)
-    nothing = {"model_version": settings.model_version, "score": 0.0, "result": []}
-    empty = NOT_YET if context is None else nothing  # an annotator's request must get a prediction
+    empty = NOT_YET if context is None else _nothing(settings)  # an annotator's request must get a prediction
     results = [(outcome and outcome.prediction) or empty for outcome in map(outcomes.get, range(len(tasks)))]
     return Answer(results, [{"task": task, **outcome.failure} for _, task, outcome in ended if outcome.failure])
+
+
+def _nothing(settings: Settings) -> Prediction:
+    return {"model_version": settings.model_version, "score": 0.0, "result": []}
 
 
 @cache

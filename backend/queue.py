@@ -35,6 +35,7 @@ COUNTS, FAILURES, FAILURE, PROBLEMS = "refam:counts", "refam:failures", "refam:f
 PROBLEM_LIFETIME = 300  # seconds; a worker that still cannot start says so again
 POLL = 0.05  # seconds between two looks at a job that is waited for
 ENDED = (JobStatus.FINISHED, JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED)
+SUGGESTION_TTL = 300  # seconds that a suggestion is kept: clicks are rarely repeated, and masks are large
 SOCKET_TIMEOUT = 30  # seconds; longer than any blocking command
 
 # Takes a job from one queue to another in one step, so that it is never in none. Does nothing once a worker has it.
@@ -240,7 +241,7 @@ class JobQueue:
                 job_id=request.job_id(),
                 unique=True,
                 timeout=self._settings.job_timeout,
-                result_ttl=self._settings.result_ttl,
+                result_ttl=SUGGESTION_TTL if request.interactive else self._settings.result_ttl,
                 failure_ttl=self._settings.failure_ttl,
                 retry=Retry(max=len(delays), interval=list(delays)) if delays else None,
                 on_failure=Callback("backend.jobs.on_failure"),

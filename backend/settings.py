@@ -172,6 +172,12 @@ class Settings(BaseSettings):
         validation_alias=f"{PREFIX}IMAGE_MAX_PIXELS",
         description="Largest image, in pixels.",
     )
+    image_cache_bytes: int = Field(
+        512 * MEBIBYTE,
+        ge=0,
+        validation_alias=f"{PREFIX}IMAGE_CACHE_BYTES",
+        description="Decoded images that each worker keeps in memory so that a click fetches nothing, in bytes.",
+    )
     image_timeout: float = Field(
         30, gt=0, validation_alias=f"{PREFIX}IMAGE_TIMEOUT", description="Longest download of an image, in seconds."
     )

@@ -16,6 +16,7 @@ from rq.serializers import JSONSerializer
 from rq.worker import SimpleWorker
 
 from backend.errors import TaskError
+from backend.image_cache import ImageCache
 from backend.images import ImageLoader
 from backend.jobs import Predictor, Segmenter, serving
 from backend.queue import JobQueue
@@ -59,7 +60,8 @@ def work(
         return MODEL_MISSING
     queue.solve_problem(f"{socket.gethostname()}/{device}")
     studio = Studio(settings)
-    predictor = Predictor(segmenter, ImageLoader(settings, studio), queue, settings)
+    images = ImageCache(ImageLoader(settings, studio), settings.image_cache_bytes)
+    predictor = Predictor(segmenter, images, queue, settings)
     try:
         with serving(predictor), serving_studio(Desk.open(queue, studio, settings)):
             RefAMWorker(queue, settings).work(burst=burst, logging_level=settings.log_level)

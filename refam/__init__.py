@@ -7,16 +7,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from refam.clicks import Box, Clicks
     from refam.config import RefAMConfig
-    from refam.pipeline import Grounding, RefAM, Segmentation
+    from refam.heatmap import Point
+    from refam.pipeline import Grounding, RefAM, Segmentation, Selection
 
-__all__ = ["Grounding", "RefAM", "RefAMConfig", "Segmentation"]
+__all__ = ["Box", "Clicks", "Grounding", "Point", "RefAM", "RefAMConfig", "Segmentation", "Selection"]
 
 _HOMES = {
+    "Box": "refam.clicks",
+    "Clicks": "refam.clicks",
     "Grounding": "refam.pipeline",
+    "Point": "refam.heatmap",
     "RefAM": "refam.pipeline",
     "RefAMConfig": "refam.config",
     "Segmentation": "refam.pipeline",
+    "Selection": "refam.pipeline",
 }
 
 

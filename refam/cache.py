@@ -34,6 +34,6 @@ class LRUCache(Generic[Value]):
 
 def image_key(image: Image) -> bytes:
     """The same for images with the same mode, size and pixels."""
-    digest = hashlib.blake2b(f"{image.mode} {image.size}".encode(), digest_size=16)
+    digest = hashlib.sha256(f"{image.mode} {image.size}".encode())  # twice as fast as blake2 where the CPU knows it
     digest.update(image.tobytes())
     return digest.digest()

@@ -70,7 +70,7 @@ class RefAMConfig:
         negative_points: peaks on other hot regions prompt SAM as points that the mask must not hold.
     Memory
         text_cache: expressions whose embeddings are kept.
-        image_cache: images whose VAE latents and SAM embeddings are kept.
+        image_cache: images whose VAE latents and SAM embeddings are kept, and images with a text whose maps are kept.
     """
 
     model: str = "tiny"

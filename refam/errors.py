@@ -2,12 +2,13 @@
 
 RefAMError
 ├── ExpressionError         the text cannot be looked for: empty, without a usable word, too long
+├── ClickError              the clicks name nothing to mask
 └── ConfigError             a setting cannot be used
     ├── ModelNotFoundError  the weights a setting names are not there, or not readable
     └── DeviceError         the device a setting names is not there
 """
 
-__all__ = ["ConfigError", "DeviceError", "ExpressionError", "ModelNotFoundError", "RefAMError"]
+__all__ = ["ClickError", "ConfigError", "DeviceError", "ExpressionError", "ModelNotFoundError", "RefAMError"]
 
 
 class RefAMError(Exception):
@@ -16,6 +17,10 @@ class RefAMError(Exception):
 
 class ExpressionError(RefAMError):
     """The referring expression is empty, holds no word to look for, or is longer than the text encoder reads."""
+
+
+class ClickError(RefAMError):
+    """The clicks name nothing: they are all negative and no text helps, or there is no Segment Anything to ask."""
 
 
 class ConfigError(RefAMError):

@@ -11,16 +11,18 @@ from PIL.Image import Image
 
 from refam.backbones import Backbone
 from refam.backbones.flux import FluxBackbone
+from refam.cache import LRUCache, image_key
+from refam.clicks import Clicks, click_prompts, clicked_focus
 from refam.config import RefAMConfig
-from refam.errors import DeviceError
+from refam.errors import ClickError, DeviceError
 from refam.heatmap import Point, bias, find_points, keep
 from refam.phrase import Phrase
-from refam.refine import best_candidate, propose, score, threshold_mask
+from refam.refine import best_candidate, best_clicked, propose, score, threshold_mask
 from refam.sam import Candidate, SegmentAnything
 from refam.sinks import find_sinks
 from refam.text import Token, read_text
 
-__all__ = ["Grounding", "RefAM", "Segmentation", "choose_device"]
+__all__ = ["Grounding", "RefAM", "Segmentation", "Selection", "choose_device"]
 
 TINY = Path(__file__).parent / "tiny" / "weights" / "flux"
 
@@ -64,6 +66,23 @@ class Segmentation:
     candidates: list[Candidate]
 
 
+@dataclass(frozen=True)
+class Selection:
+    """The mask of what clicks select.
+
+    Attributes:
+        focus: [h, w] float32, the text's focus as far as the clicks mean it; None where the clicks decide alone.
+        mask: [H, W] bool, at the image's size.
+        score: in [0, 1]: the IoU that SAM predicts, times the mask's correlation with the focus, if there is one.
+        candidates: SAM's masks it was chosen from; empty without SAM.
+    """
+
+    focus: NDArray[np.float32] | None
+    mask: NDArray[np.bool_]
+    score: float
+    candidates: list[Candidate]
+
+
 class RefAM:
     """The method with its models loaded. `RefAM.from_config(config)` loads them. Not to be shared between threads."""
 
@@ -71,6 +90,7 @@ class RefAM:
         self.config = config
         self.backbone = backbone
         self.sam = sam
+        self._groundings: LRUCache[Grounding] = LRUCache(config.image_cache)
 
     @classmethod
     def from_config(cls, config: RefAMConfig) -> Self:
@@ -90,7 +110,10 @@ class RefAM:
         return type(self)(config, backbone, self.sam)
 
     def ground(self, image: Image, expression: str) -> Grounding:
-        """Heatmap and points of what the expression refers to. Raises ExpressionError."""
+        """Heatmap and points of what the expression refers to; the last ones are kept. Raises ExpressionError."""
+        return self._groundings.get((image_key(image), expression), lambda: self._ground(image, expression))
+
+    def _ground(self, image: Image, expression: str) -> Grounding:
         config = self.config
         text = read_text(expression, self.backbone.tokenize, config.magnets, config.magnet_colours)
 
@@ -116,6 +139,31 @@ class RefAM:
         candidates = propose(image, points, self.sam, self.config)
         best = best_candidate(candidates, focus, self.config)
         return Segmentation(grounding, best.mask, score(best.mask, focus, best.predicted_iou), candidates)
+
+    def select(self, image: Image, clicks: Clicks, expression: str | None = None) -> Selection:
+        """Mask of what is clicked on; with an expression, the clicks refine what it found. On an image that was
+        segmented or selected from lately, this costs no more than SAM's decoder.
+
+        Raises ExpressionError, and ClickError where nothing is named.
+        """
+        config = self.config
+        focus = clicked_focus(self.ground(image, expression).focus, clicks, image.size) if expression else None
+        peaks = [] if focus is None else find_points(focus, image.size, config.points, config.peak_ratio)
+        prompts = click_prompts(clicks, [peak for peak in peaks if peak.on_target])
+        if not prompts:
+            raise ClickError("The clicks only say where the mask is not; click also on what it holds, or describe it.")
+        if self.sam is None:
+            if focus is None:
+                raise ClickError("REFAM_SAM is 'none', so clicks alone select nothing; set it to a Segment Anything.")
+            mask = threshold_mask(focus, (clicks.positive or peaks)[0], image.size)
+            return Selection(focus, mask, score(mask, focus), [])
+        candidates = [
+            candidate for prompt in prompts for candidate in self.sam.candidates(image, prompt.points, prompt.box)
+        ]
+        best = best_clicked(candidates, clicks, focus, config)
+        trust = best.predicted_iou
+        confidence = float(np.clip(trust, 0, 1)) if focus is None else score(best.mask, focus, trust)
+        return Selection(focus, best.mask, confidence, candidates)
 
 
 def choose_device(name: str) -> torch.device:

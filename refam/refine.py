@@ -10,11 +10,12 @@ from skimage.filters import threshold_otsu
 from skimage.measure import label
 from torch.nn import functional
 
+from refam.clicks import Clicks, box_fit
 from refam.config import RefAMConfig
 from refam.heatmap import Heat, Point, without_rivals
 from refam.sam import Candidate, SegmentAnything
 
-__all__ = ["agreement", "best_candidate", "prompts", "propose", "score", "threshold_mask"]
+__all__ = ["agreement", "best_candidate", "best_clicked", "prompts", "propose", "score", "threshold_mask"]
 
 Mask = NDArray[np.bool_]
 
@@ -53,6 +54,27 @@ def best_candidate(candidates: Sequence[Candidate], focus: Heat, config: RefAMCo
         return trust * agreement(candidate.mask, heat, config.agreement)
 
     return max(candidates, key=rating)
+
+
+def best_clicked(candidates: Sequence[Candidate], clicks: Clicks, heat: Heat | None, config: RefAMConfig) -> Candidate:
+    """Of the candidates that break the fewest clicks, the one with the highest product of the IoU that SAM predicts,
+    its fit to the box, if any, and its agreement with the heat. heat: None where a text has no say."""
+
+    def faults(candidate: Candidate) -> int:
+        height, width = candidate.mask.shape
+        cells = [(min(int(point.y), height - 1), min(int(point.x), width - 1)) for point in clicks.points]
+        return sum(candidate.mask[cell] != point.on_target for cell, point in zip(cells, clicks.points, strict=True))
+
+    def rating(candidate: Candidate) -> float:
+        value = max(candidate.predicted_iou, 0.0)
+        if clicks.box is not None:
+            value *= box_fit(candidate.mask, clicks.box)
+        if heat is not None and config.choose_by_heatmap:
+            value *= agreement(candidate.mask, heat, config.agreement)
+        return value
+
+    fewest = min(map(faults, candidates))
+    return max((candidate for candidate in candidates if faults(candidate) == fewest), key=rating)
 
 
 def agreement(mask: Mask, heat: Heat, rule: str = "correlation") -> float:

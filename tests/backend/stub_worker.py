@@ -1,7 +1,8 @@
 """A real worker process with a segmenter that needs no model: `python stub_worker.py`, settings from the environment.
 
 The text decides: "left", "right", .. fill that half; "slow N" takes N seconds; "nothing" finds nothing; "crash" raises;
-"die" kills the process; "unusable" is refused as RefAM refuses a text without a usable word. STUB_LOAD=fail: no model.
+"die" kills the process; "unusable" is refused as RefAM refuses a text without a usable word. Clicks add or take away
+their pixel, a box adds its inside. STUB_LOAD=fail: no model.
 STUB_LIFE: seconds until a worker without heartbeat counts as dead.
 """
 
@@ -20,8 +21,9 @@ import backend.worker
 from backend.queue import connect
 from backend.settings import load_settings
 from backend.worker import work
+from refam.clicks import Clicks
 from refam.config import RefAMConfig
-from refam.errors import ExpressionError, ModelNotFoundError
+from refam.errors import ClickError, ExpressionError, ModelNotFoundError
 
 
 @dataclass
@@ -46,6 +48,16 @@ class StubSegmenter:
             mask[:, image.width // 2 :] = "right" in words
             mask[:, : image.width // 2] = "right" not in words
         return StubSegmentation(mask, 0.75)
+
+    def select(self, image: Image.Image, clicks: Clicks, expression: str | None = None) -> StubSegmentation:
+        if not clicks.decide and expression is None:
+            raise ClickError("The clicks only say where the mask is not.")
+        mask = self.segment(image, expression).mask if expression else np.zeros((image.height, image.width), bool)
+        if clicks.box:
+            mask[int(clicks.box.top) : int(clicks.box.bottom), int(clicks.box.left) : int(clicks.box.right)] = True
+        for point in clicks.points:
+            mask[int(point.y), int(point.x)] = point.on_target
+        return StubSegmentation(mask, 0.5)
 
 
 def load(config: RefAMConfig) -> StubSegmenter:

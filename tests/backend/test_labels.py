@@ -1,7 +1,10 @@
+import json
+
 import pytest
 
 from backend.errors import LabelConfigError, TaskError
-from backend.labels import Control, Expression, TaskRequest, prompt_texts, read_label_config
+from backend.interactive import Click, Interaction, Rectangle
+from backend.labels import Control, Expression, TaskRequest, read_label_config
 from tests.backend.conftest import CONFIG, ROOT, task
 
 ANIMALS = """<View><Image name="i" value="$picture"/>
@@ -9,8 +12,8 @@ ANIMALS = """<View><Image name="i" value="$picture"/>
 <RectangleLabels name="r" toName="i"><Label value="Cat" alias="cat_id"/><Label value="Dog"/></RectangleLabels></View>"""
 
 
-def request(settings, config, data, prompts=None):
-    return read_label_config(config).request({"id": 1, "data": data}, settings, "7", prompts)
+def request(settings, config, data, interaction=None):
+    return read_label_config(config).request({"id": 1, "data": data}, settings, "7", interaction)
 
 
 def test_reads_what_the_config_names():
@@ -156,18 +159,93 @@ def test_requests_survive_json(settings):
 
 
 @pytest.mark.parametrize(
-    ("context", "texts"),
+    ("tags", "expected"),
     [
-        ({}, []),
-        ({"result": [{"type": "textarea", "value": {"text": ["the yellow box"]}}]}, ["the yellow box"]),
-        ({"result": [{"type": "textarea", "value": {"text": "the yellow box"}}]}, ["the yellow box"]),
-        ({"result": [{"type": "keypointlabels", "value": {"x": 1}}, {"value": None}, {}]}, []),
+        ("", None),
+        ('<TextArea name="caption" toName="i"/>', "caption"),
+        ('<TextArea name="caption" toName="i"/><TextArea name="prompt" toName="i"/>', "prompt"),
+        ('<Text name="t" value="$t"/><TextArea name="notes" toName="t"/>', None),
     ],
 )
-def test_prompts_are_read_from_the_context(context, texts):
-    assert prompt_texts(context) == texts
+def test_the_prompts_text_area(tags, expected):
+    assert read_label_config(ANIMALS.replace("</View>", tags + "</View>")).prompt_tag == expected
 
 
-def test_prompts_replace_the_tasks_text(settings):
-    found = request(settings, CONFIG, {"image": "x", "text": "a cat"}, ["a dog"]).expressions
-    assert [expression.text for expression in found] == ["a dog"]
+def test_only_smart_tags_take_clicks():
+    assert read_label_config(CONFIG).click_tags == ("kp", "rect")
+    assert read_label_config(CONFIG.replace('smart="true"', "")).click_tags == ()
+
+
+def clicked(settings, config, data, label=None, *texts):
+    return request(settings, config, data, Interaction(texts, (Click(0.5, 0.5),), label=label))
+
+
+def test_typed_texts_replace_the_tasks_own(settings):
+    found = request(settings, CONFIG, {"image": "x", "text": "a cat"}, Interaction(("a dog", "a cow")))
+    assert [expression.text for expression in found.expressions] == ["a dog", "a cow"]
+    assert found.interactive
+
+
+@pytest.mark.parametrize(
+    ("own", "typed", "expected"),
+    [
+        ("a cat", (), "a cat"),
+        (["a cat"], (), "a cat"),
+        (["a cat", "a dog"], (), ""),  # it is not known which one is meant
+        ("a cat", ("a dog", "a cow"), "a cow"),
+        (None, (), ""),
+        (5, (), ""),
+        ("x" * 1001, (), ""),
+    ],
+)
+def test_clicks_refine_the_text_if_there_is_one(settings, own, typed, expected):
+    found = clicked(settings, CONFIG, {"image": "x", "text": own}, None, *typed)
+    assert found.expressions == (Expression(expected, "Object"),)
+    assert found.clicks == (Click(0.5, 0.5),)
+
+
+def test_a_typed_text_that_cannot_be_used_is_refused_with_clicks_too(settings):
+    with pytest.raises(TaskError, match="1001 characters"):
+        clicked(settings, CONFIG, {"image": "x"}, None, "x" * 1001)
+
+
+@pytest.mark.parametrize(
+    ("config", "data", "label", "expected"),
+    [
+        (ANIMALS, {"text": "a cat"}, "Dog", "Dog"),
+        (ANIMALS, {"text": {"text": "it", "label": "Bear"}}, None, "Bear"),
+        (ANIMALS, {"text": "a cat"}, None, "Cat"),
+        (ANIMALS, {"label": "Dog"}, None, "Dog"),
+        (CONFIG, {}, "Any name", "Object"),
+    ],
+)
+def test_the_label_of_the_clicks_comes_first(settings, config, data, label, expected):
+    found = clicked(settings, config, {"picture": "x", "image": "x", **data}, label)
+    assert found.expressions[0].label == expected
+
+
+@pytest.mark.parametrize("label", ["Whale", None])
+def test_clicks_whose_label_no_result_tag_has(settings, label):
+    with pytest.raises(TaskError, match=r"Cat, Polar bear, Bear"):
+        clicked(settings, ANIMALS, {"picture": "x"}, label)
+
+
+def test_job_ids_depend_on_the_clicks(settings):
+    layout, own = read_label_config(CONFIG), task(1, "a cat")
+    asked = [
+        None,
+        Interaction(("a cat",)),
+        Interaction(clicks=(Click(0.1, 0.2),)),
+        Interaction(clicks=(Click(0.1, 0.2, positive=False),)),
+        Interaction(clicks=(Click(0.1, 0.2), Click(0.3, 0.2))),
+        Interaction(rectangle=Rectangle(0, 0, 0.5, 0.5)),
+    ]
+    first, again = ([layout.request(own, settings, "7", one).job_id() for one in asked] for _ in range(2))
+    assert first == again
+    assert len(set(first)) == len(asked)
+
+
+def test_requests_with_clicks_survive_json(settings):
+    asked = Interaction((), (Click(0.1, 0.2), Click(0.5, 0.5, positive=False)), Rectangle(0, 0, 0.5, 0.5), "Object")
+    made = request(settings, CONFIG, {"image": "x"}, asked)
+    assert TaskRequest.from_json(json.loads(json.dumps(made.as_json()))) == made

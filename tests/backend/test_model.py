@@ -130,18 +130,19 @@ def test_without_a_worker_nothing_is_waited_for(model):
 
 def test_an_annotators_prompt_replaces_the_tasks_text(model, run_jobs):
     context = {"result": [{"type": "textarea", "from_name": "prompt", "value": {"text": ["right"]}}]}
-    assert model.predict([task(1, "left")], context)[0]["result"] == []  # a prediction, though an empty one
+    (unready,) = model.predict([task(1, "left")], context)
+    assert [region["type"] for region in unready["result"]] == ["textarea"]  # the reason, and no mask
     run_jobs()
     (prompted,) = model.predict([task(1, "left")], context)
     model.predict([task(1, "left"), task(2, "right")])
     run_jobs()
     (plain, same) = model.predict([task(1, "left"), task(2, "right")])
-    assert prompted["result"] == same["result"]
-    assert prompted["result"] != plain["result"]
+    rle = [prediction["result"][0]["value"]["rle"] for prediction in (prompted, plain, same)]
+    assert rle[0] == rle[2] != rle[1]
 
 
-@pytest.mark.parametrize("kind", ["keypointlabels", "rectanglelabels"])
-def test_clicks_and_shapes_get_an_empty_prediction(model, kind, settings):
+@pytest.mark.parametrize("kind", ["ellipselabels", "brushlabels"])
+def test_other_shapes_get_an_empty_prediction(model, kind, settings):
     context = {"result": [{"type": kind, "from_name": "kp", "value": {"x": 40, "y": 30}}]}
     expected = {"model_version": settings.model_version, "score": 0.0, "result": []}
     assert model.predict([task(1, "left")], context) == [expected]

@@ -68,9 +68,9 @@ def test_a_single_task_is_answered_inline(web, processes, queue):
     processes.stub_worker(queue)
     answer = web.post("/predict", json=body(task(1, "left"))).json()
     assert answer["results"][0]["result"][0]["type"] == "brushlabels"
-    context = {"result": [{"type": "textarea", "value": {"text": ["right"]}}]}
+    context = {"result": [{"type": "textarea", "from_name": "prompt", "value": {"text": ["right"]}}]}
     prompted = web.post("/predict", json=body(task(1, "left"), context=context)).json()
-    assert prompted["results"][0]["result"]
+    assert prompted["results"][0]["result"][0]["type"] == "brushlabels"
 
 
 def test_bad_input_is_answered_inline_with_its_reason(web, processes, queue):

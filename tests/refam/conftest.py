@@ -89,6 +89,14 @@ def random_pipeline(*, guidance: bool = False) -> FluxPipeline:
     )
 
 
+def save_sam(folder: Path) -> None:
+    """Write a small SAM with random weights."""
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(0)
+    (folder / "config.json").write_text(json.dumps(SAM_CONFIG))
+    save_file(build_sam(SAM_CONFIG).state_dict(), folder / "model.safetensors")
+
+
 @pytest.fixture(scope="session")
 def flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline folder as on the hub, the transformer sharded with an index."""
@@ -105,9 +113,7 @@ def flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sam_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small SAM's folder."""
     folder = tmp_path_factory.mktemp("sam")
-    torch.manual_seed(0)
-    (folder / "config.json").write_text(json.dumps(SAM_CONFIG))
-    save_file(build_sam(SAM_CONFIG).state_dict(), folder / "model.safetensors")
+    save_sam(folder)
     return folder
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from refam.clicks import Box
 from refam.errors import ModelNotFoundError
 from refam.heatmap import Point
 from refam.sam import SegmentAnything
@@ -42,13 +43,24 @@ def test_an_image_is_embedded_once_and_prompted_many_times(sam, image):
     assert len(sam._embeddings) == 2
 
 
-def test_negative_points_reach_sam(sam, image, monkeypatch):
-    seen = {}
-    ordinary = sam._predictor.predict
-    monkeypatch.setattr(sam._predictor, "predict", lambda **prompt: seen.update(prompt) or ordinary(**prompt))
-    sam.candidates(image, [Point(10, 12), Point(50, 30, on_target=False)])
-    assert seen["point_coords"].tolist() == [[10, 12], [50, 30]]
-    assert seen["point_labels"].tolist() == [1, 0]
+@pytest.mark.parametrize(
+    ("points", "box"),
+    [
+        ([Point(10, 12)], None),
+        ([Point(10, 12), Point(50, 30, on_target=False)], None),
+        ([], Box(5, 6, 40, 30)),
+        ([Point(50, 30, on_target=False)], Box(5, 6, 40, 30)),
+    ],
+)
+def test_candidates_are_those_of_sams_own_predictor(sam, image, points, box):
+    found = sam.candidates(image, points, box)
+    masks, ious, _ = sam._predictor.predict(
+        np.array([(point.x, point.y) for point in points]) if points else None,
+        np.array([int(point.on_target) for point in points]) if points else None,
+        np.array([box.left, box.top, box.right, box.bottom]) if box else None,
+    )
+    assert [candidate.predicted_iou for candidate in found] == ious.tolist()
+    assert np.mean([candidate.mask for candidate in found] == masks) > 0.999
 
 
 def test_an_official_checkpoint_is_told_by_its_width(tmp_path, monkeypatch):
