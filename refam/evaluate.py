@@ -147,10 +147,10 @@ def _segment(refam: RefAM, kind: str, image: Image, expression: str, truth: Mask
 
 
 def _prompt(refam: RefAM, kind: str, image: Image, point: Point, truth: Mask) -> Outcome:
-    """SAM's own favourite for one point; without SAM an empty mask."""
-    if refam.sam is None:
+    """SAM's own favourite for one point; an empty mask where there is none."""
+    candidates = propose(image, [point], refam.sam, refam.config) if refam.sam else []
+    if not candidates:
         return _outcome(kind, point, np.zeros_like(truth), truth)
-    candidates = propose(image, [point], refam.sam, refam.config)
     return _outcome(kind, point, max(candidates, key=lambda c: c.predicted_iou).mask, truth)
 
 

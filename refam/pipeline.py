@@ -57,7 +57,8 @@ class Segmentation:
         grounding: what led to it.
         mask: [H, W] bool, at the image's size.
         score: in [0, 1]: the mask's correlation with the focus, times the IoU that SAM predicts for it.
-        candidates: SAM's masks it was chosen from; empty without SAM.
+        candidates: SAM's masks it was chosen from; empty where the heatmap was thresholded, since there is no SAM or it
+            found nothing.
     """
 
     grounding: Grounding
@@ -74,7 +75,8 @@ class Selection:
         focus: [h, w] float32, the text's focus as far as the clicks mean it; None where the clicks decide alone.
         mask: [H, W] bool, at the image's size.
         score: in [0, 1]: the IoU that SAM predicts, times the mask's correlation with the focus, if there is one.
-        candidates: SAM's masks it was chosen from; empty without SAM.
+        candidates: SAM's masks it was chosen from; empty where the heatmap was thresholded, since there is no SAM or it
+            found nothing.
     """
 
     focus: NDArray[np.float32] | None
@@ -133,10 +135,10 @@ class RefAM:
         """Mask of what the expression refers to. Raises ExpressionError."""
         grounding = self.ground(image, expression)
         focus, points = grounding.focus, grounding.points
-        if self.sam is None:
+        candidates = propose(image, points, self.sam, self.config) if self.sam else []
+        if not candidates:
             mask = threshold_mask(focus, points[0], image.size)
             return Segmentation(grounding, mask, score(mask, focus), [])
-        candidates = propose(image, points, self.sam, self.config)
         best = best_candidate(candidates, focus, self.config)
         return Segmentation(grounding, best.mask, score(best.mask, focus, best.predicted_iou), candidates)
 

@@ -36,8 +36,9 @@ def prompts(points: Sequence[Point], config: RefAMConfig) -> list[list[Point]]:
 
 def propose(image: Image, points: Sequence[Point], sam: SegmentAnything, config: RefAMConfig) -> list[Candidate]:
     """SAM's candidates for every prompt, without empty masks and without masks that miss the chosen point; those of the
-    chosen point alone come first. If that leaves none, all of them."""
-    found = [candidate for prompt in prompts(points, config) for candidate in sam.candidates(image, prompt)]
+    chosen point alone come first. If none holds the chosen point, all that are not empty; that may be none."""
+    proposed = [candidate for prompt in prompts(points, config) for candidate in sam.candidates(image, prompt)]
+    found = [candidate for candidate in proposed if candidate.mask.any()]
     row, column = int(points[0].y), int(points[0].x)
     return [candidate for candidate in found if candidate.mask[row, column]] or found
 

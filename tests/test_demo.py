@@ -25,7 +25,8 @@ def test_the_demonstration_paints_every_task_and_stops_everything(tmp_path):
     assert report["model_version"].startswith("refam-tiny-")
     overlays = sorted(path.name for path in (tmp_path / "overlays").iterdir())
     assert overlays == [*(f"{number + 1:03}.png" for number in range(TASKS)), "contact_sheet.png"]
-    assert Image.open(tmp_path / "overlays" / "contact_sheet.png").width > 1000
+    with Image.open(tmp_path / "overlays" / "contact_sheet.png") as sheet:
+        assert sheet.width > 1000
     log = (tmp_path / "backend.log").read_text()
     assert "stopped" in log.splitlines()[-1]
     assert "Traceback" not in log

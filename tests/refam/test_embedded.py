@@ -36,7 +36,7 @@ def test_the_weights_are_safetensors_and_small():
     assert {stage for run in runs for stage in run["curves"]} == {"vae", "sam", "transformer"}
 
 
-@pytest.mark.parametrize(("kind", "pointing", "overlap"), [("noun", 0.8, 0.65), ("colour_noun", 0.75, 0.6)])
+@pytest.mark.parametrize(("kind", "pointing", "overlap"), [("noun", 0.7, 0.6), ("position", 0.8, 0.7)])
 def test_it_points_at_and_masks_what_it_is_told(refam: RefAM, kind: str, pointing: float, overlap: float):
     hits, ious = [], []
     for number in range(30):

@@ -8,6 +8,7 @@ from refam import RefAM
 from refam.config import RefAMConfig
 from refam.errors import DeviceError, ExpressionError, ModelNotFoundError
 from refam.pipeline import choose_device
+from refam.sam import Candidate
 from refam.text import Role
 from tests.refam.test_text import by_word
 
@@ -126,3 +127,14 @@ def test_devices():
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(DeviceError, match=r"REFAM_DEVICE is 'cuda:99'.*set it to 'auto'"):
         choose_device("cuda:99")
+
+
+def test_where_sam_finds_nothing_the_heatmap_is_thresholded(refam, image):
+    class Blind:
+        def candidates(self, image, points, box=None):
+            return [Candidate(np.zeros((image.height, image.width), dtype=bool), 0.9)]
+
+    blind = RefAM(refam.config, refam.backbone, Blind())
+    result = blind.segment(image, "the red ball")
+    assert result.mask.any()
+    assert result.candidates == []

@@ -43,6 +43,7 @@ def test_candidates_must_hold_the_chosen_point():
     found = propose(None, [CHOSEN], OneMask(TARGET, OTHER), RefAMConfig())
     assert [candidate.mask is TARGET for candidate in found] == [True]
     assert len(propose(None, [CHOSEN], OneMask(OTHER), RefAMConfig())) == 1
+    assert propose(None, [CHOSEN], OneMask(np.zeros_like(TARGET)), RefAMConfig()) == []
 
 
 def chosen(masks, focus, ious=None, **settings):
