@@ -90,11 +90,11 @@ class Trainee(nn.Module):
 def train_transformer(seed: int, minutes: float, folder: Path, *, go_on: bool = False) -> list[dict[str, float]]:
     """Train on the latents of `folder`/vae for `minutes`, save the whole pipeline to `folder`/flux.
 
-    go_on: start from the weights in `folder`/flux and train the last stage alone.
+    go_on: start from the pipeline in `folder`/flux, its VAE included, and train the last stage alone.
     Returns the learning curve: samples, minutes, loss, side of the scenes in pixels.
     """
     torch.manual_seed(seed)
-    vae: Any = AutoencoderKL.from_pretrained(folder / "vae")
+    vae: Any = AutoencoderKL.from_pretrained(folder / "flux/vae" if go_on else folder / "vae", dtype=torch.float32)
     trainee = _load_trainee(folder / "flux") if go_on else Trainee(build_t5(), build_transformer())
     training = Training(trainee, Budget(minutes))
     stages = (replace(STAGES[-1], share=1.0),) if go_on else STAGES
