@@ -5,29 +5,29 @@ exhaust memory. Every URL, redirects included, passes the allow-list; its host i
 to the address that was checked. Label Studio's token goes to its media paths and nowhere else.
 """
 
+import asyncio
 import base64
 import binascii
-import io
-import ipaddress
 import socket
-import time
-import warnings
+import ssl
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
 import httpx
-from PIL import Image, ImageOps
+from PIL.Image import Image
 
+from backend.addresses import is_public
+from backend.decoding import ImageError, decode
 from backend.errors import TaskError, TemporaryError
 from backend.settings import Settings
 from backend.studio import TOKEN_REMEDY, Studio
 
 __all__ = ["ImageLoader"]
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MEDIA_PATHS = ("/data/upload/", "/data/local-files/")
 MAX_REDIRECTS = 5
 TEMPORARY_STATUS = (408, 425, 429)
@@ -44,19 +44,15 @@ class ImageLoader:
         self,
         settings: Settings,
         studio: Studio,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
         resolve: Resolver = socket.getaddrinfo,
     ) -> None:
         self._settings = settings
         self._studio = studio
+        self._transport = transport
         self._resolve = resolve
-        # Connections are not kept: a pool knows them by address, and one address may serve several hosts.
-        limits = httpx.Limits(max_keepalive_connections=0)
-        self._client = httpx.Client(
-            timeout=settings.image_timeout, limits=limits, trust_env=False, follow_redirects=False, transport=transport
-        )
 
-    def load(self, reference: str, field: str) -> Image.Image:
+    def load(self, reference: str, field: str) -> Image:
         """The image that `reference` points to, RGB, upright as the browser shows it.
 
         reference: a data URI, a http(s) URL, or a path on Label Studio such as /data/upload/..
@@ -64,8 +60,8 @@ class ImageLoader:
         Raises TaskError, or TemporaryError where trying again may help.
         """
         try:
-            return self._decode(self._read(reference))
-        except _ImageError as error:
+            return decode(self._read(reference), self._settings.image_max_pixels)
+        except ImageError as error:
             raise TaskError(field, error.message, error.remedy) from None
 
     def _read(self, reference: str) -> bytes:
@@ -74,7 +70,7 @@ class ImageLoader:
             return self._data_uri(reference)
         if reference.startswith("/") and not reference.startswith("//"):
             if self._studio.url is None:
-                raise _ImageError(
+                raise ImageError(
                     "the image is a path on Label Studio, whose address is unknown.",
                     "Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY.",
                 )
@@ -85,58 +81,69 @@ class ImageLoader:
         header, comma, body = reference.partition(",")
         remedy = "Write data:image/png;base64, followed by the file in base64."
         if not comma or not header.lower().endswith(";base64"):
-            raise _ImageError("the data URI is not in base64.", remedy)
+            raise ImageError("the data URI is not in base64.", remedy)
         if len(body) * 3 // 4 > self._settings.image_max_bytes:
             raise self._too_many_bytes()
         try:
             return base64.b64decode(unquote(body), validate=True)
         except (binascii.Error, ValueError):
-            raise _ImageError("the data URI's base64 is broken.", remedy) from None
+            raise ImageError("the data URI's base64 is broken.", remedy) from None
 
     def _download(self, reference: str) -> bytes:
-        deadline = time.monotonic() + self._settings.image_timeout
         url = self._parse(httpx.URL(""), reference)
-        for _ in range(MAX_REDIRECTS + 1):
-            try:
-                with self._open(url) as response:
+        try:
+            return asyncio.run(self._fetch(url))
+        except (TimeoutError, httpx.TimeoutException):
+            raise TemporaryError(f"The image's host {url.host} was too slow.") from None
+        except httpx.HTTPError as error:
+            name = type(error).__name__
+            raise TemporaryError(f"The image's host {url.host} could not be read ({name}).") from None
+
+    async def _fetch(self, url: httpx.URL) -> bytes:
+        """What lies at a URL, redirects followed. Asynchronous, since only so the whole can be bounded in time: a host
+        that sends a byte now and then would keep a blocking client for hours."""
+        async with asyncio.timeout(self._settings.image_timeout):
+            for _ in range(MAX_REDIRECTS + 1):
+                # A client each: one knows cookies and connections by address, which several hosts may share.
+                async with self._client() as client, self._open(client, url) as response:
                     if not response.has_redirect_location:
-                        return self._body(response, url, deadline)
+                        return await self._body(response, url)
                     url = self._parse(url, response.headers["location"])
-            except httpx.TimeoutException:
-                raise TemporaryError(f"The image's host {url.host} was too slow.") from None
-            except httpx.HTTPError as error:
-                name = type(error).__name__
-                raise TemporaryError(f"The image's host {url.host} could not be read ({name}).") from None
-        raise _ImageError("the image's URL redirects too often.", "Use the URL that it leads to.")
+        raise ImageError("the image's URL redirects too often.", "Use the URL that it leads to.")
+
+    def _client(self) -> httpx.AsyncClient:
+        seconds = self._settings.image_timeout
+        return httpx.AsyncClient(timeout=seconds, verify=_tls(), trust_env=False, transport=self._transport)
 
     def _parse(self, base: httpx.URL, reference: str) -> httpx.URL:
         try:
             url = base.join(reference)
-        except (httpx.InvalidURL, ValueError) as error:
-            raise _ImageError(f"the image's URL is malformed ({error}).", "Correct it.") from None
+        except (httpx.InvalidURL, ValueError):  # whose text may hold a part of a password
+            remedy = "Correct it; write special characters percent-encoded."
+            raise ImageError("the image's URL is malformed.", remedy) from None
         self._check_scheme(url.scheme)
         if not url.host:
-            raise _ImageError("the image's URL names no host.", "Write it in full, such as https://example.com/a.png.")
+            raise ImageError("the image's URL names no host.", "Write it in full, such as https://example.com/a.png.")
         if url.userinfo:
-            raise _ImageError("the image's URL holds a password.", "Use a URL without user name and password.")
+            raise ImageError("the image's URL holds a password.", "Use a URL without user name and password.")
         return url
 
     def _check_scheme(self, scheme: str) -> None:
         allowed = self._settings.image_schemes
         if scheme not in allowed:
             kind = f"{scheme}: URLs" if scheme else "relative paths"
-            raise _ImageError(
+            raise ImageError(
                 f"images cannot be read from {kind}.",
                 f"Use {', '.join(allowed)} or an upload; for cloud storage, let Label Studio pre-sign URLs. "
                 "REFAM_BACKEND_IMAGE_SCHEMES lists what is allowed.",
             )
 
-    def _open(self, url: httpx.URL) -> AbstractContextManager[httpx.Response]:
+    def _open(self, client: httpx.AsyncClient, url: httpx.URL) -> AbstractAsyncContextManager[httpx.Response]:
         """A request to the address that was checked, in the name of the URL's host."""
         host = url.raw_host.decode("ascii")
         is_studio = self._studio.owns(url)
         if is_studio and not _is_media_path(url):
-            raise _ImageError(
+            raise ImageError(
                 "Label Studio serves no task's image at this path, or asks for a log-in there.",
                 f"Correct the path. If it is right: {TOKEN_REMEDY}",
             )
@@ -145,7 +152,7 @@ class ImageLoader:
             headers |= self._studio.authorization()
         address = self._address(host, url.port or (443 if url.scheme == "https" else 80), trusted=is_studio)
         extensions = {"sni_hostname": host} if url.scheme == "https" else {}
-        return self._client.stream("GET", url.copy_with(host=address), headers=headers, extensions=extensions)
+        return client.stream("GET", url.copy_with(host=address), headers=headers, extensions=extensions)
 
     def _address(self, host: str, port: int, *, trusted: bool) -> str:
         names = (host, f"{host}:{port}")
@@ -153,13 +160,13 @@ class ImageLoader:
         if not private_allowed and not any(
             fnmatchcase(name, entry) for entry in self._settings.image_hosts for name in names
         ):
-            raise _ImageError(
+            raise ImageError(
                 f"the host {host} is not allowed.", f"Add {host} to REFAM_BACKEND_IMAGE_HOSTS if you trust it."
             )
         for address in self._resolved(host, port):
-            if private_allowed or _is_public(address):
+            if private_allowed or is_public(address):
                 return address
-        raise _ImageError(
+        raise ImageError(
             f"the host {host} has a private address, which is not allowed.",
             f"Add {host} to REFAM_BACKEND_IMAGE_HOSTS if you trust it, "
             "or set LABEL_STUDIO_URL if it is your Label Studio.",
@@ -171,82 +178,42 @@ class ImageLoader:
         except socket.gaierror as error:
             if error.errno == socket.EAI_AGAIN:
                 raise TemporaryError(f"The name {host} cannot be resolved for now.") from None
-            raise _ImageError(f"there is no host {host}.", "Correct the image's URL.") from None
+            raise ImageError(f"there is no host {host}.", "Correct the image's URL.") from None
         except UnicodeError:  # a part of the name is empty or too long
-            raise _ImageError("the image's host name is malformed.", "Correct the image's URL.") from None
+            raise ImageError("the image's host name is malformed.", "Correct the image's URL.") from None
 
-    def _body(self, response: httpx.Response, url: httpx.URL, deadline: float) -> bytes:
+    async def _body(self, response: httpx.Response, url: httpx.URL) -> bytes:
         status = response.status_code
         if status in TEMPORARY_STATUS or status >= 500:
             raise TemporaryError(f"The image's host {url.host} answers {status}.")
         if status in (401, 403):
             remedy = TOKEN_REMEDY if self._studio.owns(url) else "Use a public or pre-signed URL."
-            raise _ImageError(f"access to the image is forbidden (status {status}).", remedy)
+            raise ImageError(f"access to the image is forbidden (status {status}).", remedy)
         if status != 200:
-            raise _ImageError(f"there is no image at its URL (status {status}).", "Correct the image's URL.")
+            raise ImageError(f"there is no image at its URL (status {status}).", "Correct the image's URL.")
         body = bytearray()
-        for chunk in response.iter_raw():
+        async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > self._settings.image_max_bytes:
                 raise self._too_many_bytes()
-            if time.monotonic() > deadline:
-                raise TemporaryError(f"The image's host {url.host} was too slow.")
         return bytes(body)
 
-    def _decode(self, content: bytes) -> Image.Image:
-        try:
-            # Pillow's warning about many pixels is no news: they are counted below.
-            with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                return self._upright(image)
-        except Image.DecompressionBombError:
-            raise self._too_many_pixels("too many") from None
-        except _ImageError:
-            raise
-        except Exception as error:  # decoders raise whatever a broken file leads to
-            raise _ImageError(
-                f"the file is no readable image ({len(content)} bytes).",
-                f"Use a whole {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file.",
-            ) from error
-
-    def _upright(self, image: Image.Image) -> Image.Image:
-        pixels = image.width * image.height
-        if pixels > self._settings.image_max_pixels:
-            raise self._too_many_pixels(str(pixels))
-        if getattr(image, "n_frames", 1) > 1:
-            raise _ImageError("the image is animated or has several pages.", "Use a still image.")
-        upright = ImageOps.exif_transpose(image)
-        if upright.has_transparency_data:
-            white = Image.new("RGBA", upright.size, "white")
-            upright = Image.alpha_composite(white, upright.convert("RGBA"))
-        return upright.convert("RGB")
-
-    def _too_many_bytes(self) -> "_ImageError":
+    def _too_many_bytes(self) -> ImageError:
         limit = self._settings.image_max_bytes
-        return _ImageError(
+        return ImageError(
             f"the image file is larger than {limit} bytes.", "Shrink it, or raise REFAM_BACKEND_IMAGE_MAX_BYTES."
         )
 
-    def _too_many_pixels(self, count: str) -> "_ImageError":
-        limit = self._settings.image_max_pixels
-        return _ImageError(
-            f"the image has {count} pixels; at most {limit} are allowed.",
-            "Shrink it, or raise REFAM_BACKEND_IMAGE_MAX_PIXELS.",
-        )
 
-
-class _ImageError(Exception):
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
-
-
-def _is_public(address: str) -> bool:
-    ip = ipaddress.ip_address(address)
-    return ip.is_global and not ip.is_multicast
+@cache
+def _tls() -> ssl.SSLContext:
+    """Made once: reading the certificate authorities takes longer than many a download."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def _is_media_path(url: httpx.URL) -> bool:
     """Whether the path, however often encoded, stays below a path where Label Studio serves tasks' files."""
-    path = unquote(url.path)
+    path = url.path
+    while (decoded := unquote(path)) != path:
+        path = decoded
     return path.startswith(MEDIA_PATHS) and ".." not in path.replace("\\", "/").split("/")

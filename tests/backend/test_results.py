@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from label_studio_sdk.converter.brush import decode_rle
@@ -36,7 +36,6 @@ def a_request(*texts, kinds=("brushlabels",), labels=("Object",)):
     )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(npst.arrays(bool, npst.array_shapes(min_dims=2, max_dims=2, max_side=70)))
 def test_brush_survives_label_studios_decoder(mask):
     found = values(mask, "brushlabels")
@@ -57,7 +56,6 @@ def test_brush_runs_of_every_length(length):
     np.testing.assert_array_equal(decoded[..., 3] > 0, mask)
 
 
-@settings(deadline=None)
 @given(npst.arrays(bool, npst.array_shapes(min_dims=2, max_dims=2, max_side=40)).filter(np.any))
 def test_bitmask_is_a_png_whose_alpha_is_the_mask(mask):
     (value,) = values(mask, "bitmasklabels")
@@ -104,7 +102,6 @@ def test_polygons_fill_holes_and_have_few_points():
     assert filled([value], mask.shape).mean() > 0.99
 
 
-@settings(deadline=None)
 @given(npst.arrays(bool, npst.array_shapes(min_dims=2, max_dims=2, max_side=40)).filter(np.any))
 def test_rectangle_holds_the_mask_and_no_more(mask):
     (value,) = values(mask, "rectanglelabels")
