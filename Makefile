@@ -1,13 +1,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint format clean
+.PHONY: demo test bench lint format clean
 
 demo: .venv/installed  ## set up everything and run the main job on the sample project
 	$(BIN)/refam-backend demo
 
 test: .venv/installed lint  ## set up everything and run all checks and tests
 	$(BIN)/pytest
+
+bench: .venv/installed  ## set up everything, measure, and write build/bench.json
+	$(BIN)/python -m tests.bench
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """The parts of a FLUX pipeline: where they come from, and whether they are whole."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokeniz
 
 from refam.errors import ConfigError, ModelNotFoundError
 
-__all__ = ["FluxModels", "load_flux", "randomised", "require_block"]
+__all__ = ["FluxModels", "blocks_up_to", "load_flux", "randomised", "require_block"]
 
 PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 VOCABULARIES = ("tokenizer.json", "spiece.model", "vocab.json")
@@ -44,8 +45,7 @@ def load_flux(source: str, revision: str | None, last_block: int, device: torch.
         folder = _local_folder(source, revision)
         sizes = FluxTransformer2DModel.load_config(folder, subfolder="transformer")
         require_block(last_block, sizes["num_layers"] + sizes["num_single_layers"])
-        double = min(sizes["num_layers"], last_block + 1)
-        blocks = {"num_layers": double, "num_single_layers": last_block + 1 - double}
+        blocks = blocks_up_to(last_block, sizes)
         return FluxModels(
             transformer=_load_model(_PartialFluxTransformer, folder, "transformer", device, **blocks),
             vae=_load_model(AutoencoderKL, folder, "vae", device),
@@ -70,6 +70,12 @@ def randomised(models: FluxModels, seed: int) -> FluxModels:
         transformer = FluxTransformer2DModel.from_config(models.transformer.config)
         t5 = T5EncoderModel(models.t5.config)
     return replace(models, transformer=transformer.to(device, dtype).eval(), t5=t5.to(device, dtype).eval())
+
+
+def blocks_up_to(last_block: int, sizes: Mapping[str, Any]) -> dict[str, int]:
+    """How many double- and single-stream blocks a transformer of these sizes has up to number `last_block`."""
+    double = min(sizes["num_layers"], last_block + 1)
+    return {"num_layers": double, "num_single_layers": last_block + 1 - double}
 
 
 def require_block(number: int, blocks: int) -> None:
