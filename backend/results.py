@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from label_studio_sdk.converter import brush
 from numpy.typing import NDArray
 from PIL import Image
 from skimage.measure import approximate_polygon, find_contours
 
+from backend import rle
 from backend.labels import Control, TaskRequest
 
 __all__ = ["prediction", "regions"]
@@ -71,7 +71,7 @@ def regions(
 
 
 def _brush(mask: Mask) -> Iterator[dict[str, Any]]:
-    yield {"format": "rle", "rle": brush.mask2rle(mask.astype(np.uint8) * 255)}  # type: ignore[no-untyped-call]
+    yield {"format": "rle", "rle": rle.encode(mask)}
 
 
 def _bitmask(mask: Mask) -> Iterator[dict[str, Any]]:
