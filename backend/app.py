@@ -10,7 +10,6 @@ import logging
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from types import FrameType
 from typing import Any
 
@@ -66,9 +65,9 @@ def create_app(settings: Settings, queue: JobQueue) -> FastAPI:
         drawn = context.model_dump() if context else None
         try:
             backend = RefAMBackend(label_config=config, queue=queue, settings=settings)
-            return asdict(backend.answer(entries, drawn, wait=wait))
+            return vars(backend.answer(entries, drawn, wait=wait))  # asdict would copy all masks
         except LabelConfigError as error:
-            return asdict(refuse(entries, drawn, error, queue, settings))
+            return vars(refuse(entries, drawn, error, queue, settings))
 
     @app.get("/")
     @app.get("/health")

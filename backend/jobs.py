@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -129,7 +128,7 @@ def run(content: dict[str, Any]) -> dict[str, Any]:
             job.result_ttl = predictor.settings.failure_ttl
         outcome = _fail(predictor.queue, request, error)
     _write_back(predictor, request)
-    return asdict(outcome)
+    return outcome.as_json()
 
 
 def on_failure(

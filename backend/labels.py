@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Self
 
 from defusedxml import DefusedXmlException, ElementTree  # type: ignore[import-untyped]
@@ -70,6 +70,10 @@ class TaskRequest:
 
     def job_id(self) -> str:
         """Hex digest of all that decides the result."""
+        return self._job_id
+
+    @cached_property
+    def _job_id(self) -> str:
         work = {name: value for name, value in asdict(self).items() if name not in ("task", "project")}
         return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()[:40]
 

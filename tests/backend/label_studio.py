@@ -21,14 +21,14 @@ Answer = tuple[int, Any]
 
 
 class LabelStudio:
-    """One Label Studio with projects, on a port of its own.
+    """One Label Studio with projects, on `port`, or on a free one.
 
     fault: called with method and path of each request; what it returns, if anything, is answered instead.
     after: the same, called once the request has been carried out.
     version: the model version that the backend's /setup answers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.configs: dict[int, str] = {}
         self.tasks: dict[int, dict[str, Any]] = {}
         self.predictions: dict[int, dict[str, Any]] = {}
@@ -39,7 +39,7 @@ class LabelStudio:
         self.after: Callable[[str, str], Answer | None] = lambda *_: None
         self.version = ""
         self._lock = threading.RLock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -171,11 +171,12 @@ def _handler(studio: LabelStudio) -> type[BaseHTTPRequestHandler]:
             self.reply(*found)
 
         def reply(self, status: int, content: Any) -> None:
-            payload = b"" if content is None else json.dumps(content).encode()
+            if not isinstance(content, bytes):
+                content = b"" if content is None else json.dumps(content).encode()
             self.send_response(status)
-            self.send_header("Content-Length", str(len(payload)))
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(payload)
+            self.wfile.write(content)
 
         do_GET = do_POST = do_DELETE = handle_any  # noqa: N815  # names that http.server looks for
 

@@ -35,8 +35,8 @@ def test_two_web_processes_queue_once(queue, settings, request_for):
     other = JobQueue(connect(settings), settings)
     for number in range(5):
         request = request_for(number, f"left {number}")
-        queue._enqueue(request, Priority.BATCH)
-        other._enqueue(request, Priority.BATCH)
+        queue._enqueue([request], Priority.BATCH)
+        other._enqueue([request], Priority.BATCH)
     assert waiting(queue)["batch"] == 5
     other.connection.close()
 
