@@ -18,6 +18,7 @@ import uvicorn
 from fastapi import BackgroundTasks, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from redis.exceptions import RedisError
+from starlette.requests import ClientDisconnect
 
 from backend.bodies import (
     ContextBody,
@@ -42,6 +43,7 @@ __all__ = ["create_app", "serve"]
 
 logger = logging.getLogger(__name__)
 
+TITLE = "RefAM backend for Label Studio"
 HINT_MAX_BYTES = 32 * 2**20  # of a webhook without password
 MAX_HINTS = 10_000  # jobs of up to 100 tasks each that may wait
 SPARE_THREADS = 16  # beside those that wait for a result
@@ -49,7 +51,7 @@ SPARE_THREADS = 16  # beside those that wait for a result
 
 def create_app(settings: Settings, queue: JobQueue) -> FastAPI:
     """The web application. `queue` is shared by all requests."""
-    app = FastAPI(title="RefAM backend for Label Studio", docs_url=None, redoc_url=None)
+    app = FastAPI(title=TITLE, docs_url=None, redoc_url=None, dependencies=[Depends(_refuse_other_sites)])
     threads = anyio.CapacityLimiter(settings.inline_waiters + SPARE_THREADS)
     check_password = _password_check(settings)
     protected = [Depends(check_password)]
@@ -81,8 +83,9 @@ def create_app(settings: Settings, queue: JobQueue) -> FastAPI:
         def check() -> Any:
             body = parse(SetupBody, raw)
             read_label_config(body.label_config)
-            with suppress(RedisError):  # without Redis, Label Studio shall still show "Connected"
-                outbox.meet_project(body.project.partition(".")[0])
+            if body.project_number:
+                with suppress(RedisError):  # without Redis, Label Studio shall still show "Connected"
+                    outbox.meet_project(body.project_number)
             return {"model_version": settings.model_version}
 
         return await in_thread(check)
@@ -179,6 +182,15 @@ def _password_check(settings: Settings) -> Callable[[Request], None]:
     return check
 
 
+def _refuse_other_sites(request: Request) -> None:
+    """A web page can have its reader's browser send requests here, which names the page's origin; Label Studio's name
+    none."""
+    origin = request.headers.get("Origin")
+    if origin is not None and origin.partition("://")[2] != request.headers.get("Host"):
+        remedy = "Send it from this server's own pages, or without an Origin header."
+        raise RequestError(403, "Origin", "requests from other sites are refused.", remedy)
+
+
 def _check_hint(known: bool, waiting: int) -> None:
     """Whether a webhook without password is followed: only for projects that have connected, and within bounds."""
     if not known:
@@ -207,6 +219,10 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestError)
     async def bad_request(_: Request, error: RequestError) -> JSONResponse:
         return respond(error.status, error.reason)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # that nobody reads; a client that leaves is no bug of ours
 
     @app.exception_handler(TaskError)
     async def bad_input(_: Request, error: TaskError) -> JSONResponse:

@@ -1,8 +1,9 @@
 """Bodies of the requests that Label Studio sends, as far as they are used."""
 
-from typing import Any, TypeVar
+import re
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from backend.errors import TaskError
 
@@ -18,6 +19,9 @@ __all__ = [
     "parse",
 ]
 
+LARGEST_NUMBER = 2**63 - 1  # of a database's row
+NAME = re.compile(r"[\w.:-]{0,100}")
+MAX_HINTED = 10_000  # tasks; Label Studio tells of 5,000 at most
 Body = TypeVar("Body", bound=BaseModel)
 
 
@@ -30,11 +34,22 @@ class RequestError(Exception):
         self.reason = TaskError(field, message, remedy)
 
 
+def _check_identifier(value: int | str | None) -> int | str | None:
+    if isinstance(value, int) and not 0 <= value <= LARGEST_NUMBER:
+        raise ValueError(f"a number from 0 to {LARGEST_NUMBER} is needed")
+    if isinstance(value, str) and not NAME.fullmatch(value):
+        raise ValueError("at most 100 letters, digits, dots, colons and dashes are allowed")
+    return value
+
+
+Identifier = Annotated[int | str | None, AfterValidator(_check_identifier)]
+
+
 class TaskBody(BaseModel):
     """A task, as far as it is used."""
 
-    id: int | str | None = None
-    project: int | str | None = None
+    id: Identifier = None
+    project: Identifier = None
     data: dict[str, Any]
     drafts: list[dict[str, Any]] | None = None
 
@@ -65,6 +80,12 @@ class SetupBody(BaseModel):
     label_config: str = Field(alias="schema")
     project: str = ""  # its number, a dot, and when it was made
 
+    @property
+    def project_number(self) -> str:
+        """The project's number; empty if it is not said."""
+        number = self.project.partition(".")[0]
+        return number if re.fullmatch(r"[0-9]{1,19}", number) else ""
+
 
 class ProjectBody(BaseModel):
     """A project, as far as it is used."""
@@ -88,13 +109,13 @@ class TasksCreatedBody(BaseModel):
 class NumberBody(BaseModel):
     """A task or project, of which only the number is believed."""
 
-    id: int
+    id: int = Field(ge=0, le=LARGEST_NUMBER)
 
 
 class HintBody(BaseModel):
     """Body of /webhook for the action TASKS_CREATED, where the tasks are then read from Label Studio."""
 
-    tasks: list[NumberBody]
+    tasks: list[NumberBody] = Field(max_length=MAX_HINTED)
     project: NumberBody
 
 

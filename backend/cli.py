@@ -133,7 +133,8 @@ def _exit_with(run: Callable[[Settings], int | None]) -> NoReturn:
     try:
         settings = load_settings()
         logging.basicConfig(level=settings.log_level, format=LOG_FORMAT)
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, which may hold secrets
+        for name in ("httpx", "httpcore"):  # they log URLs and headers, which may hold secrets
+            logging.getLogger(name).setLevel(logging.WARNING)
         code = run(settings)
     except (BackendError, RefAMError) as error:
         typer.secho(str(error), fg="red", err=True)

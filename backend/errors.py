@@ -20,6 +20,9 @@ __all__ = [
 ]
 
 
+LONGEST = 500  # characters of each part of a reason
+
+
 class BackendError(Exception):
     """Base of all errors that the backend raises on purpose."""
 
@@ -42,13 +45,12 @@ class TaskError(BackendError):
     field: what is wrong: a field of the task's data, a tag of the label config, or a setting.
     message: what is wrong with it.
     remedy: what the user can do.
+    Each is cut to LONGEST characters, and has no control characters: they quote tasks, and end in logs and terminals.
     """
 
     def __init__(self, field: str, message: str, remedy: str) -> None:
-        super().__init__(f"{field}: {message} {remedy}")
-        self.field = field
-        self.message = message
-        self.remedy = remedy
+        self.field, self.message, self.remedy = map(_shown, (field, message, remedy))
+        super().__init__(f"{self.field}: {self.message} {self.remedy}")
 
     def as_json(self) -> dict[str, str]:
         """The three parts, as they appear in answers and in the list of failures."""
@@ -64,3 +66,8 @@ class LabelConfigError(TaskError):
 
 class RefusedError(TaskError):
     """Label Studio answers, and will not do it however often it is asked."""
+
+
+def _shown(text: str) -> str:
+    cut = text if len(text) <= LONGEST else text[: LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in cut)

@@ -13,6 +13,7 @@ from typing import Any
 __all__ = ["Click", "Interaction", "Rectangle", "read_interaction", "reply_in_text"]
 
 REASON_MARK = "\N{WARNING SIGN} "  # what begins with it was written by the backend, and is no prompt
+LARGEST = 1e9  # percent, pixels or degrees
 POINT_KINDS, RECTANGLE_KINDS = ("keypoint", "keypointlabels"), ("rectangle", "rectanglelabels")
 
 
@@ -109,7 +110,7 @@ def _results(holder: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _age(draft: Mapping[str, Any]) -> tuple[str, int]:
-    return str(draft.get("updated_at") or ""), int(draft.get("id") or 0)
+    return str(draft.get("updated_at") or ""), int(_number(draft.get("id"), 0))
 
 
 def _texts(results: Iterable[Mapping[str, Any]], tag: str | None) -> list[str]:
@@ -129,8 +130,12 @@ def _kind(result: Mapping[str, Any]) -> str | None:
 
 
 def _numbers(value: Mapping[str, Any], *names: str) -> bool:
-    given = [value.get(name) for name in names]
-    return all(isinstance(number, int | float) and math.isfinite(number) for number in given)
+    return not any(math.isnan(_number(value.get(name), math.nan)) for name in names)
+
+
+def _number(value: Any, otherwise: float) -> float:
+    """A number that can be reckoned with; JSON also knows texts, NaN, infinities, and integers of any length."""
+    return value if isinstance(value, int | float) and abs(value) < LARGEST else otherwise
 
 
 def _label(result: Mapping[str, Any]) -> str | None:
@@ -147,8 +152,8 @@ def _click(result: Mapping[str, Any]) -> Click:
 def _rectangle(result: Mapping[str, Any]) -> Rectangle:
     """The upright rectangle around one that may be turned, clockwise about its upper left corner."""
     value = result["value"]
-    turn = math.radians(value.get("rotation") or 0)
-    aspect = (result.get("original_width") or 1) / (result.get("original_height") or 1)
+    turn = math.radians(_number(value.get("rotation"), 0))
+    aspect = max(_number(result.get("original_width"), 1), 1) / max(_number(result.get("original_height"), 1), 1)
     along = value["width"] * math.cos(turn), value["width"] * math.sin(turn) * aspect
     down = -value["height"] * math.sin(turn) / aspect, value["height"] * math.cos(turn)
     x = [value["x"] + step for step in (0, along[0], down[0], along[0] + down[0])]

@@ -24,6 +24,7 @@ RESULT_TAGS = ("brushlabels", "bitmasklabels", "polygonlabels", "rectanglelabels
 TAGS_NEEDED = "a <BrushLabels> tag (or BitmaskLabels, PolygonLabels, RectangleLabels)"
 CLICK_TAGS = ("keypoint", "keypointlabels", "rectangle", "rectanglelabels")
 PROMPT_TAG = "prompt"  # preferred name of the TextArea that takes prompts
+MAX_CONFIG_LENGTH = 2**18  # characters; a config with 1,000 labels has 60,000
 FALLBACK_TEXT_FIELD = "text"
 
 
@@ -204,12 +205,20 @@ class Layout:
         return min(found)[2]
 
 
-@lru_cache(maxsize=64)
 def read_label_config(config: str) -> Layout:
     """Read a label config.
 
-    Raises LabelConfigError if it is malformed, holds a document type or entities, or lacks an image or result tag.
+    Raises LabelConfigError if it is malformed, too long, holds a document type or entities, or lacks an image or result
+    tag.
     """
+    if len(config) > MAX_CONFIG_LENGTH:
+        message = f"it has {len(config)} characters; at most {MAX_CONFIG_LENGTH} are allowed."
+        raise LabelConfigError(message, "Use fewer labels.")
+    return _read(config)
+
+
+@lru_cache(maxsize=64)
+def _read(config: str) -> Layout:
     interface = _parse(config)
     controls_by_image: dict[str, list[Control]] = {}
     for tag in interface.controls:

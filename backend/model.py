@@ -194,7 +194,7 @@ def _from_environment() -> tuple[JobQueue, Settings]:
 
 
 def _is_stored(task: Task) -> bool:
-    return isinstance(task.get("id"), int) and _project(task).isdigit()
+    return isinstance(task.get("id"), int) and _project(task).isdecimal()
 
 
 def _project(task: Task) -> str:

@@ -66,7 +66,7 @@ class Outbox:
 
     def add(self, requests: Sequence[TaskRequest], *, replace: bool = False) -> None:
         """Have the results of submitted requests written, now or once they are there."""
-        wanted = [request for request in requests if request.project.isdigit() and request.task.isdigit()]
+        wanted = [request for request in requests if request.project.isdecimal() and request.task.isdecimal()]
         with self._connection.pipeline() as pipe:
             for request in wanted:
                 pipe.hset(_due(request.job_id()), Target.of(request).key, "replace" if replace else "")

@@ -28,6 +28,7 @@ from rq.serializers import JSONSerializer
 from rq.worker_registration import get_keys
 
 from backend.errors import QueueUnavailableError, TaskError
+from backend.known_jobs import KnownJob
 from backend.labels import TaskRequest
 from backend.settings import Settings
 
@@ -103,7 +104,7 @@ class JobQueue:
         self._enqueue_once = connection.register_script(ENQUEUE)
         self._promote = connection.register_script(PROMOTE)
         self.queues = {
-            priority: Queue(f"refam-{priority}", connection=connection, serializer=JSONSerializer)
+            priority: Queue(f"refam-{priority}", connection=connection, job_class=KnownJob, serializer=JSONSerializer)
             for priority in Priority
         }
 

@@ -2,10 +2,10 @@
 
 import difflib
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from redis.connection import parse_url
 
 from backend.errors import SettingsError
 from refam.config import RefAMConfig
@@ -26,6 +27,8 @@ __all__ = ["Settings", "load_settings", "variables"]
 PREFIX = "REFAM_BACKEND_"
 MEBIBYTE = 2**20
 PILLOW_MAX_PIXELS = 178_956_970  # Pillow itself refuses more
+WEB_ADDRESS = re.compile(r"https?://[^\s/?#@\\]+(/[^\s?#@\\]*)?")
+TOKEN = re.compile(r"[\w.-]+", re.ASCII)
 LABEL_STUDIO_TIMEOUT = 100  # seconds that Label Studio waits for /predict
 
 
@@ -196,10 +199,27 @@ class Settings(BaseSettings):
     def _web_address(cls, url: str | None) -> str | None:
         if url is None:
             return None
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        if not WEB_ADDRESS.fullmatch(url):
             raise ValueError("must be a web address such as http://localhost:8080, without user name and password")
         return url.rstrip("/")
+
+    @field_validator("label_studio_api_key")
+    @classmethod
+    def _token(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not TOKEN.fullmatch(key.get_secret_value()):
+            raise ValueError("must be letters, digits, dots, dashes and underscores, on one line")
+        return key
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_address(cls, url: SecretStr | None) -> SecretStr | None:
+        try:
+            if url is not None:
+                parse_url(url.get_secret_value())  # type: ignore[no-untyped-call]
+        except ValueError:  # whose text may hold a part of the password
+            kinds = "redis://, rediss:// or unix://"
+            raise ValueError(f"must begin with {kinds}; special characters are percent-encoded") from None
+        return url
 
     @model_validator(mode="after")
     def _whole_credentials(self) -> Self:

@@ -19,6 +19,7 @@ from backend.errors import TaskError
 from backend.image_cache import ImageCache
 from backend.images import ImageLoader
 from backend.jobs import Predictor, Segmenter, serving
+from backend.known_jobs import KnownJob
 from backend.queue import JobQueue
 from backend.settings import Settings
 from backend.studio import Studio
@@ -91,6 +92,7 @@ class RefAMWorker(SimpleWorker):
             list(queue.queues.values()),
             name=f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}",
             connection=queue.connection,
+            job_class=KnownJob,
             serializer=JSONSerializer,
             worker_ttl=LIFE,
             maintenance_interval=LIFE // 2,

@@ -1,6 +1,7 @@
 """The routes, asked as Label Studio 1.23.2 asks them (fixtures/label_studio_requests.json was recorded from it)."""
 
 import base64
+import gzip
 import json
 from pathlib import Path
 
@@ -249,3 +250,44 @@ def test_a_bug_shows_no_traceback(client, queue, monkeypatch):
 def test_other_paths_and_methods(client):
     assert client.get("/nothing").status_code == 404
     assert client.get("/predict").status_code == 405
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://testserver.evil.example", "null"])
+def test_requests_from_other_sites_are_refused(client, origin):
+    found = error(client.post("/predict", json=body(task(1, "left")), headers={"Origin": origin}), 403)
+    assert found["field"] == "Origin"
+    assert client.get("/status", headers={"Origin": "http://testserver"}).status_code == 200
+
+
+@pytest.mark.parametrize("identifier", [-1, 2**63, 10**400, "a\nb", "x" * 101, "a/b"])
+def test_a_task_needs_a_number_or_a_short_name(client, identifier):
+    found = error(client.post("/predict", json=body({**task(1, "left"), "id": identifier})), 422)
+    assert found["field"].startswith("tasks.0.id")
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "-1e999", "9" * 400, '"x"', "null", "[]", "true"])
+def test_odd_numbers_in_what_an_annotator_drew_are_no_bug(client, number):
+    value = '{"x": 1, "y": 1, "width": 5, "height": 5, "rotation": NUMBER, "rectanglelabels": ["Object"]}'
+    shape = '{"type": "rectanglelabels", "from_name": "rect", "original_width": NUMBER, "value": ' + value + "}"
+    drafts = '[{"id": NUMBER, "updated_at": NUMBER, "result": [SHAPE]}, {"id": 1, "result": []}]'
+    raw = json.dumps(body({**task(1, "left"), "drafts": "DRAFTS"}, context={"result": ["SHAPE"]}))
+    raw = raw.replace('"DRAFTS"', drafts).replace('"SHAPE"', "SHAPE").replace("SHAPE", shape).replace("NUMBER", number)
+    assert client.post("/predict", content=raw).status_code == 200
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate"])
+def test_compressed_bodies_are_not_unpacked(client, encoding):
+    content = gzip.compress(json.dumps(body(task(1, "left"))).encode())
+    assert error(client.post("/predict", content=content, headers={"Content-Encoding": encoding}), 400)
+
+
+def test_a_body_in_chunks_is_counted(configure, connection):
+    settings = configure(REQUEST_MAX_BYTES=1000)
+    client = TestClient(create_app(settings, JobQueue(connection, settings)))
+    assert error(client.post("/predict", content=(b"x" * 100 for _ in range(11))), 413)["field"] == "body"
+
+
+def test_projects_that_connect_leave_only_their_numbers(client, queue):
+    for project in ("7.1795", "", "x" * 100_000, "7/../8"):
+        assert client.post("/setup", json={"project": project, "schema": CONFIG}).status_code == 200
+    assert queue.connection.smembers("refam:projects") == {b"7"}

@@ -249,3 +249,8 @@ def test_requests_with_clicks_survive_json(settings):
     asked = Interaction((), (Click(0.1, 0.2), Click(0.5, 0.5, positive=False)), Rectangle(0, 0, 0.5, 0.5), "Object")
     made = request(settings, CONFIG, {"image": "x"}, asked)
     assert TaskRequest.from_json(json.loads(json.dumps(made.as_json()))) == made
+
+
+def test_a_config_of_megabytes_is_refused_before_it_is_parsed():
+    with pytest.raises(LabelConfigError, match="at most 262144"):
+        read_label_config("<View>" + "<a/>" * 100_000 + "</View>")

@@ -32,6 +32,13 @@ def test_every_setting_has_a_variable_and_a_description():
         ("REFAM_BACKEND_LOG_LEVEL", "loud"),
         ("LABEL_STUDIO_URL", "localhost:8080"),
         ("LABEL_STUDIO_URL", "http://user:secret@localhost"),
+        ("LABEL_STUDIO_URL", "http://:secret@localhost"),
+        ("LABEL_STUDIO_URL", "http://localhost:8080/?token=secret"),
+        ("LABEL_STUDIO_URL", "http://localhost\\@secret"),
+        ("LABEL_STUDIO_API_KEY", "secret\r\nX-Header: 1"),
+        ("LABEL_STUDIO_API_KEY", "secret word"),
+        ("REDIS_URL", "redis://:pass/secret@localhost:6379"),
+        ("REDIS_URL", "http://secret"),
     ],
 )
 def test_a_wrong_value_names_its_variable_and_shows_no_value(environment, variable, value):
@@ -69,7 +76,14 @@ def test_lists_are_split_and_empty_values_mean_the_default(environment):
 
 
 def test_secrets_are_not_shown(environment):
-    for name in ("REDIS_URL", "LABEL_STUDIO_API_KEY", "BASIC_AUTH_PASS"):
+    environment.setenv("REDIS_URL", "rediss://:hush@localhost")
+    for name in ("LABEL_STUDIO_API_KEY", "BASIC_AUTH_PASS"):
         environment.setenv(name, "hush")
     environment.setenv("BASIC_AUTH_USER", "me")
     assert "hush" not in repr(load_settings())
+
+
+@pytest.mark.parametrize("url", ["http://localhost:8080", "https://labels.example.com/studio/", "http://[::1]:8080"])
+def test_label_studios_address(environment, url):
+    environment.setenv("LABEL_STUDIO_URL", url)
+    assert load_settings().label_studio_url == url.rstrip("/")
