@@ -1,10 +1,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test bench lint format clean
+.PHONY: demo studio test bench lint format clean
 
 demo: .venv/installed  ## set up everything and run the main job on the sample project
 	$(BIN)/refam-backend demo
+
+studio: .venv/installed .label-studio/installed  ## show the sample project in a Label Studio of its own, until Ctrl+C
+	@$(BIN)/refam-backend studio
 
 test: .venv/installed lint  ## set up everything and run all checks and tests
 	$(BIN)/pytest
@@ -28,5 +31,10 @@ format: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
+.label-studio/installed: requirements-label-studio.txt
+	$(PYTHON) -m venv .label-studio
+	.label-studio/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .label-studio build *.egg-info

@@ -1,4 +1,4 @@
-"""`refam-backend`: up, serve, worker, prelabel, demo, status, doctor."""
+"""`refam-backend`: up, serve, worker, prelabel, demo, studio, status, doctor."""
 
 import json
 import logging
@@ -126,6 +126,18 @@ def demo(
     from backend.demo import run  # noqa: PLC0415
 
     _exit_with(lambda _: run(folder, tasks))
+
+
+@app.command()
+def studio(
+    folder: Annotated[Path, typer.Option(help="Folder for all that is kept.")] = Path("build/studio"),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Label Studio's port.")] = 8080,
+    tasks: Annotated[int, typer.Option(min=1, help="Number of tasks of the sample project.")] = 24,
+) -> None:
+    """Show everything in Label Studio: start both, fill and pre-label a sample project. See `make studio`."""
+    from backend.studio_demo import run  # noqa: PLC0415
+
+    _exit_with(lambda settings: run(settings, folder, port, tasks))
 
 
 def _exit_with(run: Callable[[Settings], int | None]) -> NoReturn:

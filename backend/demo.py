@@ -6,10 +6,6 @@ Starts `refam-backend up` with a private Redis, sends the tasks, asks again unti
 
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -30,7 +26,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from backend.errors import BackendError
+from backend.errors import ProgramError
+from backend.programs import backend_running
 from backend.sample import SampleTask, write_sample
 from refam.config import RefAMConfig
 from refam.evaluate import intersection_over_union
@@ -40,13 +37,9 @@ from refam.pipeline import Grounding, RefAM, Segmentation
 __all__ = ["run"]
 
 LABEL_CONFIG = Path(__file__).parents[1] / "label_config.xml"
-START_SECONDS, TOTAL_SECONDS = 120, 600
+TOTAL_SECONDS = 600
 ASK_AGAIN = 0.5  # seconds between two retrieves
 SHEET_COLUMNS, SHEET_WIDTH = 3, 520  # pixels of one overlay on the contact sheet
-
-
-class DemoError(BackendError):
-    """The demonstration cannot go on."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +66,11 @@ def run(folder: Path, count: int) -> int:
     console, start = Console(), time.monotonic()
     tasks = write_sample(folder / "sample", count)
     console.print(f"sample project: {count} pictures with texts in {folder / 'sample'}")
-    with _served(folder / "sample") as pictures, _backend(pictures, folder / "backend.log") as address:
-        console.print(f"backend: web server, worker and Redis run at {address}")
-        version, predictions, errors = _label(address, pictures, tasks, console)
+    with _served(folder / "sample") as pictures, tempfile.TemporaryDirectory(prefix="refam-demo-") as state:
+        variables = {"REFAM_BACKEND_STATE_DIR": state, "REFAM_BACKEND_IMAGE_HOSTS": pictures}
+        with backend_running(variables, folder / "backend.log") as address:
+            console.print(f"backend: web server, worker and Redis run at {address}")
+            version, predictions, errors = _label(address, pictures, tasks, console)
     seconds = time.monotonic() - start
     results = _explain(tasks, predictions, console)
     _write_pictures(folder / "overlays", results)
@@ -114,42 +109,6 @@ class _QuietHandler(SimpleHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def _backend(image_host: str, log: Path) -> Iterator[str]:
-    """`refam-backend up` in a process of its own, ready for requests; yields its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory(prefix="refam-demo-") as state, log.open("wb") as output:
-        environment = {
-            **os.environ,
-            "REFAM_BACKEND_HOST": "127.0.0.1",
-            "REFAM_BACKEND_PORT": str(port),
-            "REFAM_BACKEND_STATE_DIR": state,
-            "REFAM_BACKEND_IMAGE_HOSTS": image_host,
-        }
-        process = subprocess.Popen(  # our own program
-            [sys.executable, "-m", "backend", "up"], env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
-        try:
-            _wait_until_healthy(f"http://127.0.0.1:{port}", process, log)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait()
-
-
-def _wait_until_healthy(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if httpx.get(f"{address}/health", timeout=1).is_success:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.1)
-    raise DemoError(f"The backend does not start. See {log}; `refam-backend doctor` tells what is wrong.")
-
-
 def _label(
     address: str, pictures: str, tasks: Sequence[SampleTask], console: Console
 ) -> tuple[str, dict[int, dict[str, Any]], list[dict[str, str]]]:
@@ -167,7 +126,7 @@ def _label(
         deadline = time.monotonic() + TOTAL_SECONDS
         while open_tasks := [t for t in tasks if t.id not in predictions and str(t.id) not in errors]:
             if time.monotonic() > deadline:
-                raise DemoError(f"{len(open_tasks)} masks are still missing after {TOTAL_SECONDS} s.")
+                raise ProgramError(f"{len(open_tasks)} masks are still missing after {TOTAL_SECONDS} s.")
             body = {
                 "tasks": [_as_label_studio_sends(task, pictures) for task in open_tasks],
                 "project": "1.1",

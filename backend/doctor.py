@@ -24,9 +24,8 @@ __all__ = ["Finding", "examine"]
 
 TINY_WEIGHTS = Path(refam.__file__).parent / "tiny" / "weights"
 LICENCE_REMEDY = "Accept the licence on the model's page, then log in with `hf auth login` or set HF_TOKEN."
-PRIVATE_ADDRESS_NOTE = (
-    "Label Studio 1.23 and newer refuses (403) to connect a backend at a loopback or private address. "
-    "Start Label Studio with USE_DEFAULT_BANNED_SUBNETS=false, "
+PRIVATE_ADDRESS_REMEDY = (
+    "From 1.23 on, it refuses loopback and private addresses. Start Label Studio with USE_DEFAULT_BANNED_SUBNETS=false, "
     "or with ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false; the former of these two alone is not enough."
 )
 
@@ -169,7 +168,7 @@ def _durability(connection: Redis) -> Iterator[Finding]:
 
 
 def _web(settings: Settings) -> Finding:
-    address = f"http://{settings.host}:{settings.port}"
+    address = settings.address
     try:
         answer = httpx.get(f"{address}/health", timeout=2, trust_env=False).json()
         running = answer.get("model_class") == "RefAMBackend"
@@ -194,8 +193,23 @@ def _label_studio(settings: Settings) -> Iterator[Finding]:
         yield Finding("label studio", "wrong", str(error), "Start it, or correct LABEL_STUDIO_URL.")
         return
     yield Finding("label studio", "ok", f"version {version} at {settings.label_studio_url}")
-    yield Finding("connecting", "note", PRIVATE_ADDRESS_NOTE)
-    yield _token(settings, studio)
+    token = _token(settings, studio)
+    yield token
+    if token.verdict == "ok":
+        yield _connecting(settings, studio)
+
+
+def _connecting(settings: Settings, studio: Studio) -> Finding:
+    """Whether Label Studio would connect this backend."""
+    address = settings.address
+    try:
+        refusal = studio.refusal(address)
+    except BackendError as error:
+        return Finding("connecting", "note", f"it cannot be told whether {address} is accepted: {error}")
+    if refusal is None:
+        return Finding("connecting", "ok", f"Label Studio accepts a backend at {address}")
+    message = f"Label Studio refuses a backend at {address}: {refusal}."
+    return Finding("connecting", "wrong", message, PRIVATE_ADDRESS_REMEDY)
 
 
 def _token(settings: Settings, studio: Studio) -> Finding:

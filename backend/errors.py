@@ -3,6 +3,7 @@
 BackendError
 ├── SettingsError         an environment variable cannot be used
 ├── QueueUnavailableError no Redis where the settings say
+├── ProgramError          a program that was started does not run
 ├── TemporaryError        something outside failed for now: the job is tried again with back-off
 └── TaskError             the task itself is bad: it fails at once, for good, and alone
     ├── LabelConfigError  the project's label config cannot be used
@@ -12,6 +13,7 @@ BackendError
 __all__ = [
     "BackendError",
     "LabelConfigError",
+    "ProgramError",
     "QueueUnavailableError",
     "RefusedError",
     "SettingsError",
@@ -33,6 +35,10 @@ class SettingsError(BackendError):
 
 class QueueUnavailableError(BackendError):
     """Redis cannot be reached."""
+
+
+class ProgramError(BackendError):
+    """A program that was started, such as the demonstration's backend, does not answer."""
 
 
 class TemporaryError(BackendError):

@@ -29,6 +29,7 @@ from backend.studio import TOKEN_REMEDY, Studio
 __all__ = ["ImageLoader"]
 
 MEDIA_PATHS = ("/data/upload/", "/data/local-files/")
+ACCEPT = "image/*, */*;q=0.1"  # without */*, Label Studio answers 406 for local files
 MAX_REDIRECTS = 5
 TEMPORARY_STATUS = (408, 425, 429)
 Resolver = Callable[..., list[Any]]
@@ -147,7 +148,7 @@ class ImageLoader:
                 "Label Studio serves no task's image at this path, or asks for a log-in there.",
                 f"Correct the path. If it is right: {TOKEN_REMEDY}",
             )
-        headers = {"Host": url.netloc.decode("ascii"), "Accept": "image/*", "Accept-Encoding": "identity"}
+        headers = {"Host": url.netloc.decode("ascii"), "Accept": ACCEPT, "Accept-Encoding": "identity"}
         if is_studio:
             headers |= self._studio.authorization()
         address = self._address(host, url.port or (443 if url.scheme == "https" else 80), trusted=is_studio)

@@ -27,7 +27,7 @@ from backend.studio import PAGE, Studio
 from backend.studio_jobs import Desk
 from refam.errors import ExpressionError
 
-__all__ = ["Selection", "Summary", "prelabel", "preview"]
+__all__ = ["INTERRUPTED", "Selection", "Summary", "prelabel", "preview"]
 
 logger = logging.getLogger(__name__)
 

@@ -238,6 +238,11 @@ class Settings(BaseSettings):
         return self.refam.model_version()
 
     @property
+    def address(self) -> str:
+        """Where the web server answers, seen from this machine."""
+        return f"http://{'127.0.0.1' if self.host in ('0.0.0.0', '::') else self.host}:{self.port}"  # noqa: S104
+
+    @property
     def writes_back(self) -> bool:
         """Whether finished predictions are written to Label Studio: its address and a token are known."""
         return self.label_studio_url is not None and self.label_studio_api_key is not None

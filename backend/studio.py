@@ -15,7 +15,7 @@ __all__ = ["PAGE", "Studio", "is_personal_token"]
 ACCESS_LIFETIME = 240  # seconds; Label Studio's access tokens live for 300
 TIMEOUT = 10  # seconds
 PAGE = 100  # tasks
-NOT_FOUND, TOO_MANY_REQUESTS = 404, 429
+FORBIDDEN, NOT_FOUND, TOO_MANY_REQUESTS = 403, 404, 429
 TOKEN_REMEDY = "Create a personal access token under Account & Settings in Label Studio and set LABEL_STUDIO_API_KEY."  # noqa: S105
 
 
@@ -63,6 +63,25 @@ class Studio:
     def get(self, path: str) -> Any:
         """The JSON that Label Studio answers to GET `path`. Raises as `authorization` does."""
         return _json(self._request("GET", path))
+
+    def post(self, path: str, content: Any) -> Any:
+        """The JSON that Label Studio answers to POST `path`. Raises RefusedError if it refuses the content."""
+        response = self._request("POST", path, json=content)
+        if not response.is_success:
+            raise RefusedError("label_studio", f"it refuses {path}: {_detail(response)}.", "See its log.")
+        return _json(response)
+
+    def refusal(self, backend: str) -> str | None:
+        """Why Label Studio refuses to connect a backend at this address; None if it does not.
+
+        It says so of connection and webhook before it finds that these requests are incomplete: nothing is changed.
+        """
+        for path in ("/api/ml", "/api/webhooks/"):
+            content = {"url": backend, "actions": ["NONE"]}
+            response = self._send("POST", path, headers=self.authorization(), json=content)
+            if response.status_code == FORBIDDEN:
+                return _detail(response)
+        return None
 
     def project(self, project: str) -> dict[str, Any]:
         """A project: its label_config, task_number, .. Raises RefusedError if there is no such project."""

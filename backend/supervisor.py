@@ -126,7 +126,7 @@ def _workers(settings: Settings) -> list[Child]:
 def _announce(settings: Settings, queue: JobQueue, children: list[Child], stop: threading.Event, say: Say) -> bool:
     """Say what is ready. False if the web server cannot start."""
     web, *workers = children
-    address = f"http://{'127.0.0.1' if settings.host in ('0.0.0.0', '::') else settings.host}:{settings.port}"  # noqa: S104
+    address = settings.address
     while not _is_healthy(address):
         if stop.is_set():
             return True

@@ -66,6 +66,9 @@ def test_what_is_wrong_is_said_without_a_traceback(environment):
         assert "Traceback" not in result.output
 
 
+ANYWHERE_REFUSED, WEBHOOK_REFUSED = "http://127.0.0.8:9090", "http://127.0.0.9:9090"
+
+
 @pytest.fixture(scope="module")
 def label_studio():
     """Address of a server that answers what doctor asks, as Label Studio 1.23 does."""
@@ -81,8 +84,11 @@ def label_studio():
 
         def do_POST(self):
             sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if "url" in sent:
+                refused = (self.path, sent["url"]) in (("/api/ml", ANYWHERE_REFUSED), ("/api/webhooks/", WEBHOOK_REFUSED))
+                return self.answer(403 if refused else 400, {"detail": "URL resolves to a reserved network address"})
             good = sent["refresh"] == PAT
-            self.answer(200 if good else 401, {"access": "short"} if good else {"detail": "Token is blacklisted"})
+            return self.answer(200 if good else 401, {"access": "short"} if good else {"detail": "Token is blacklisted"})
 
         def answer(self, status, content):
             self.send_response(status)
@@ -115,10 +121,22 @@ def test_doctor_tries_the_token(configure, label_studio, token, verdict, message
     settings = configure(LABEL_STUDIO_URL=label_studio, **({"LABEL_STUDIO_API_KEY": token} if token else {}))
     found = findings(doctor._label_studio, settings)
     assert "1.23.2" in found["label studio"].message
-    assert "USE_DEFAULT_BANNED_SUBNETS=false" in found["connecting"].message
+    assert ("connecting" in found) == (verdict == "ok")
     assert found["token"].verdict == verdict
     assert message in found["token"].message
     assert (found["token"].remedy == "") == (verdict == "ok")
+
+
+@pytest.mark.parametrize("address", [ANYWHERE_REFUSED, WEBHOOK_REFUSED])
+def test_doctor_sees_that_label_studio_refuses_the_backends_address(configure, label_studio, address):
+    host = address.removeprefix("http://").removesuffix(":9090")
+    given = configure(LABEL_STUDIO_URL=label_studio, LABEL_STUDIO_API_KEY=PAT, HOST=host)
+    refused = findings(doctor._label_studio, given)["connecting"]
+    assert refused.verdict == "wrong"
+    assert f"{address}: URL resolves to a reserved network address" in refused.message
+    assert "USE_DEFAULT_BANNED_SUBNETS=false" in refused.remedy
+    accepted = findings(doctor._label_studio, configure(HOST="127.0.0.1"))["connecting"]
+    assert accepted.verdict == "ok"
 
 
 def test_doctor_sees_that_there_is_no_label_studio(configure):
