@@ -25,7 +25,7 @@ __all__ = ["Finding", "examine"]
 TINY_WEIGHTS = Path(refam.__file__).parent / "tiny" / "weights"
 LICENCE_REMEDY = "Accept the licence on the model's page, then log in with `hf auth login` or set HF_TOKEN."
 PRIVATE_ADDRESS_REMEDY = (
-    "From 1.23 on, it refuses loopback and private addresses. Start Label Studio with USE_DEFAULT_BANNED_SUBNETS=false, "
+    "From 1.23 on, it refuses loopback and private addresses. Start it with USE_DEFAULT_BANNED_SUBNETS=false, "
     "or with ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false; the former of these two alone is not enough."
 )
 

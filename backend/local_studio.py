@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-
 from backend.errors import ProgramError
 from backend.programs import running
 from backend.settings import Settings
@@ -44,7 +42,7 @@ class LocalStudio:
 
     def client(self) -> Studio:
         """Its API."""
-        return Studio(Settings(LABEL_STUDIO_URL=self.url, LABEL_STUDIO_API_KEY=SecretStr(self.token)))
+        return Studio(Settings.model_validate(self.variables))
 
 
 @contextmanager

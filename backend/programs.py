@@ -30,7 +30,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: Sequence[str], environment: Mapping[str, str], health: str, log: Path) -> Iterator[None]:
-    """Run a program in a session of its own, so that Ctrl+C does not reach it, from when `health` answers until the end.
+    """Run a program, from when `health` answers until the end, in a session of its own: Ctrl+C does not reach it.
 
     health: URL that answers once the program is ready.
     log: file that its output replaces.

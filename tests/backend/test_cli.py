@@ -66,7 +66,7 @@ def test_what_is_wrong_is_said_without_a_traceback(environment):
         assert "Traceback" not in result.output
 
 
-ANYWHERE_REFUSED, WEBHOOK_REFUSED = "http://127.0.0.8:9090", "http://127.0.0.9:9090"
+REFUSED = {"/api/ml": "http://127.0.0.8:9090", "/api/webhooks/": "http://127.0.0.9:9090"}
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +85,13 @@ def label_studio():
         def do_POST(self):
             sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if "url" in sent:
-                refused = (self.path, sent["url"]) in (("/api/ml", ANYWHERE_REFUSED), ("/api/webhooks/", WEBHOOK_REFUSED))
-                return self.answer(403 if refused else 400, {"detail": "URL resolves to a reserved network address"})
+                return self.answer(
+                    403 if sent["url"] == REFUSED.get(self.path) else 400,
+                    {"detail": "URL resolves to a reserved network address"},
+                )
             good = sent["refresh"] == PAT
-            return self.answer(200 if good else 401, {"access": "short"} if good else {"detail": "Token is blacklisted"})
+            status = 200 if good else 401
+            return self.answer(status, {"access": "short"} if good else {"detail": "Token is blacklisted"})
 
         def answer(self, status, content):
             self.send_response(status)
@@ -127,7 +130,7 @@ def test_doctor_tries_the_token(configure, label_studio, token, verdict, message
     assert (found["token"].remedy == "") == (verdict == "ok")
 
 
-@pytest.mark.parametrize("address", [ANYWHERE_REFUSED, WEBHOOK_REFUSED])
+@pytest.mark.parametrize("address", REFUSED.values())
 def test_doctor_sees_that_label_studio_refuses_the_backends_address(configure, label_studio, address):
     host = address.removeprefix("http://").removesuffix(":9090")
     given = configure(LABEL_STUDIO_URL=label_studio, LABEL_STUDIO_API_KEY=PAT, HOST=host)
