@@ -1,0 +1,59 @@
+"""A worker whose model answers at once, or sleeps: `python -m tests.bench.model`, settings from the environment.
+
+BENCH_SLEEP: seconds that the model takes. BENCH_CORE: the one core that this process may use.
+"""
+
+import logging
+import os
+import sys
+import time
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from backend.queue import connect
+from backend.settings import load_settings
+from backend.worker import work
+from refam.clicks import Clicks
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass
+class Answer:
+    mask: Mask
+    score: float = 0.9
+
+
+@cache
+def ragged(width: int, height: int) -> Mask:
+    """A mask as models make them: an ellipse over a fifth of the image, with a ragged edge."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    mask: Mask = (x / 0.6) ** 2 + (y / 0.45) ** 2 + rng.normal(0, 0.04, (height, width)) < 1
+    return mask
+
+
+class Model:
+    """Stands in for RefAM: the part of it that jobs need."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def segment(self, image: Image.Image, expression: str) -> Answer:
+        time.sleep(self._seconds)
+        return Answer(ragged(*image.size))
+
+    def select(self, image: Image.Image, clicks: Clicks, expression: str | None = None) -> Answer:
+        return self.segment(image, expression or "")
+
+
+if __name__ == "__main__":
+    if core := os.environ.get("BENCH_CORE"):
+        os.sched_setaffinity(0, {int(core)})
+    settings = load_settings()
+    logging.basicConfig(level=settings.log_level)
+    sys.exit(work(connect(settings), settings, lambda _: Model(float(os.environ.get("BENCH_SLEEP", "0")))))
