@@ -175,6 +175,15 @@ class JobQueue:
                 pipe.hget(Job.key_for(job_id), "status")
             return [status is None or status.decode() in ENDED for status in pipe.execute()]
 
+    def upcoming(self, count: int) -> list[TaskRequest]:
+        """The requests that are next in line, `count` at most. They are not taken."""
+        with self.connection.pipeline() as pipe:
+            for priority in (Priority.INTERACTIVE, Priority.BATCH):
+                pipe.lrange(self.queues[priority].key, 0, count - 1)
+            ids = [job_id.decode() for job_ids in pipe.execute() for job_id in job_ids]
+        jobs = Job.fetch_many(ids[:count], self.connection, JSONSerializer)
+        return [TaskRequest.from_json(job.args[0]) for job in jobs if job]
+
     def outcome(self, job_id: str) -> Outcome | None:
         """How a job ended; None while it has not. Raises LookupError if it has expired."""
         try:

@@ -181,6 +181,13 @@ class Settings(BaseSettings):
         validation_alias=f"{PREFIX}IMAGE_CACHE_BYTES",
         description="Decoded images that each worker keeps in memory so that a click fetches nothing, in bytes.",
     )
+    prefetch: int = Field(
+        2,
+        ge=0,
+        le=16,
+        validation_alias=f"{PREFIX}PREFETCH",
+        description="Images that each worker fetches ahead while its device works. 0: none.",
+    )
     image_timeout: float = Field(
         30, gt=0, validation_alias=f"{PREFIX}IMAGE_TIMEOUT", description="Longest download of an image, in seconds."
     )

@@ -20,6 +20,7 @@ from backend.image_cache import ImageCache
 from backend.images import ImageLoader
 from backend.jobs import Predictor, Segmenter, serving
 from backend.known_jobs import KnownJob
+from backend.prefetch import Prefetcher
 from backend.queue import JobQueue
 from backend.settings import Settings
 from backend.studio import Studio
@@ -61,7 +62,8 @@ def work(
         return MODEL_MISSING
     queue.solve_problem(f"{socket.gethostname()}/{device}")
     studio = Studio(settings)
-    images = ImageCache(ImageLoader(settings, studio), settings.image_cache_bytes)
+    kept = ImageCache(ImageLoader(settings, studio), settings.image_cache_bytes)
+    images = Prefetcher(kept, queue.upcoming, settings.prefetch)
     predictor = Predictor(segmenter, images, queue, settings)
     try:
         with serving(predictor), serving_studio(Desk.open(queue, studio, settings)):
@@ -69,6 +71,8 @@ def work(
     except RedisError as error:
         logger.error("Redis is gone (%s).", type(error).__name__)
         return 1
+    finally:
+        images.close()
     return 0
 
 
