@@ -1,6 +1,7 @@
 """An image file's bytes -> RGB pixels, within limits that hold before anything is decoded."""
 
 import io
+import threading
 import warnings
 
 from PIL import Image, ImageOps
@@ -12,6 +13,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 JPEGS = ("JPEG", "MPO")  # Pillow's name for a photograph with previews behind it, which browsers do not show
 MAX_SCANS = 100  # progressive JPEGs have about ten; each takes as long as the whole image, and may be a few bytes
 START_OF_SCAN = b"\xff\xda"
+
+_one_at_a_time = threading.Lock()  # the filters of warnings are the whole process's; and images are large
 
 
 class ImageError(Exception):
@@ -30,7 +33,11 @@ def decode(content: bytes, max_pixels: int) -> Image.Image:
     """
     try:
         # Pillow's warning about many pixels is no news: they are counted below.
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with (
+            _one_at_a_time,
+            warnings.catch_warnings(action="ignore"),
+            Image.open(io.BytesIO(content), formats=FORMATS) as image,
+        ):
             _check(image, content, max_pixels)
             return _upright(image)
     except Image.DecompressionBombError:

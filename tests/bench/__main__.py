@@ -15,9 +15,7 @@ from rich.table import Table
 
 from tests.bench.measurement import Benchmark, Measurement, machine
 
-MODULES = tuple(
-    f"tests.bench.{name}" for name in ("flux_weights", "service", "scale", "growth", "web")
-)  # each has BENCHMARKS: names and functions
+MODULES = ("tests.bench.flux_weights",)  # each has BENCHMARKS: names and functions
 COLUMNS = ("name", "value", "baseline", "ratio", "conditions")
 FOLDER = Path("build")
 console = Console()
