@@ -11,10 +11,10 @@ from functools import cached_property, lru_cache
 from typing import Any, Self
 
 from defusedxml import DefusedXmlException, ElementTree  # type: ignore[import-untyped]
-from label_studio_sdk.label_interface.interface import LabelInterface
 
 from backend.errors import LabelConfigError, TaskError
 from backend.interactive import Click, Interaction, Rectangle
+from backend.label_interface import LabelInterface
 from backend.settings import Settings
 from backend.texts import check_text, kind_of, mention, only_text, read_entries
 
