@@ -37,7 +37,7 @@ from backend.model import RefAMBackend, refuse
 from backend.outbox import Outbox
 from backend.queue import JobQueue, Priority, connect
 from backend.settings import Settings
-from backend.status import collect
+from backend.status_page import status_routes
 
 __all__ = ["create_app", "serve"]
 
@@ -71,7 +71,8 @@ def create_app(settings: Settings, queue: JobQueue) -> FastAPI:
         except LabelConfigError as error:
             return vars(refuse(entries, drawn, error, queue, settings))
 
-    @app.get("/")
+    app.include_router(status_routes(queue, settings, check_password))
+
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "UP", "model_class": RefAMBackend.__name__}
@@ -127,10 +128,6 @@ def create_app(settings: Settings, queue: JobQueue) -> FastAPI:
     @app.get("/versions", dependencies=protected)
     async def versions() -> dict[str, list[str]]:
         return {"versions": [settings.model_version]}
-
-    @app.get("/status", dependencies=protected)
-    async def status() -> Response:
-        return await in_thread(lambda: collect(queue, settings))
 
     _add_error_handlers(app)
     return app

@@ -1,10 +1,10 @@
-"""`refam-backend`: up, serve, worker, prelabel, demo, studio, status, doctor."""
+"""`refam-backend`: up, serve, worker, prelabel, status, retry, cancel, report, demo, studio, doctor."""
 
 import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from redis.exceptions import RedisError
@@ -14,6 +14,9 @@ from rich.markup import escape
 from backend.errors import BackendError
 from backend.settings import Settings, load_settings
 from refam.errors import RefAMError
+
+if TYPE_CHECKING:
+    from backend.control import Control
 
 __all__ = ["app"]
 
@@ -103,6 +106,33 @@ def status(
 
 
 @app.command()
+def retry(
+    project: Annotated[int | None, typer.Option(help="Only failed tasks of this project.")] = None,
+    task: Annotated[int | None, typer.Option(help="Only this task.")] = None,
+) -> None:
+    """Do failed tasks again: the workers read them from Label Studio anew."""
+
+    def run(settings: Settings) -> None:
+        number = _control(settings).retry(_name(project), _name(task))
+        typer.echo(f"{number} failed tasks are read again. `refam-backend status` shows how they get on.")
+
+    _exit_with(run)
+
+
+@app.command()
+def cancel(
+    project: Annotated[int, typer.Option(help="The project's number.")],
+    task: Annotated[int | None, typer.Option(help="Only this task.")] = None,
+) -> None:
+    """Cancel waiting tasks of a project: they are listed as failed, and can be retried. What runs is finished."""
+
+    def run(settings: Settings) -> None:
+        typer.echo(f"{_control(settings).cancel(str(project), _name(task))} waiting tasks are cancelled.")
+
+    _exit_with(run)
+
+
+@app.command()
 def doctor() -> None:
     """Check torch, the model, Redis and Label Studio, and say what to do where something is wrong."""
     from backend.doctor import examine  # noqa: PLC0415
@@ -138,6 +168,35 @@ def studio(
     from backend.studio_demo import run  # noqa: PLC0415
 
     _exit_with(lambda settings: run(settings, folder, port, tasks))
+
+
+@app.command()
+def report(
+    project: Annotated[int, typer.Argument(help="The project's number.")],
+    folder: Annotated[Path | None, typer.Option(help="Where it is written. Default: build/report/PROJECT.")] = None,
+    worst: Annotated[int, typer.Option(min=0, max=100, help="Cases that are shown as pictures.")] = 12,
+) -> None:
+    """Compare predictions with what annotators submitted: IoU per label and model version, and the worst cases."""
+
+    def run(settings: Settings) -> int:
+        from backend.report import report  # noqa: PLC0415
+
+        return report(settings, str(project), folder or Path("build/report") / str(project), worst, Console())
+
+    _exit_with(run)
+
+
+def _control(settings: Settings) -> "Control":
+    from backend.control import Control  # noqa: PLC0415
+    from backend.outbox import Outbox  # noqa: PLC0415
+    from backend.queue import JobQueue, connect  # noqa: PLC0415
+
+    queue = JobQueue(connect(settings), settings)
+    return Control(queue, Outbox(queue, settings), settings)
+
+
+def _name(number: int | None) -> str | None:
+    return None if number is None else str(number)
 
 
 def _exit_with(run: Callable[[Settings], int | None]) -> NoReturn:

@@ -17,12 +17,14 @@ from rq.job import Job
 from rq.timeouts import JobTimeoutException
 
 from backend.errors import TaskError, TemporaryError
+from backend.gallery import Gallery
 from backend.image_cache import Loader
 from backend.labels import Expression, TaskRequest
 from backend.outbox import Outbox
 from backend.queue import JobQueue, Outcome
 from backend.results import prediction
 from backend.settings import Settings
+from backend.thumbnails import thumbnail
 from refam.clicks import Box, Clicks
 from refam.errors import ClickError, ExpressionError
 from refam.heatmap import Point
@@ -58,6 +60,7 @@ class Predictor:
         self.settings = settings
         self._segmenter = segmenter
         self._loader = loader
+        self._gallery = Gallery(queue.connection, settings)
 
     def predict(self, request: TaskRequest) -> dict[str, Any]:
         """The prediction of one task. Raises TaskError, or TemporaryError where trying again may help."""
@@ -79,7 +82,10 @@ class Predictor:
             masks.append((segmentation.mask, segmentation.score))
         if not any(mask.any() for mask, _ in masks):
             raise TaskError(request.text_field, "nothing in the image answers the text.", "Describe it otherwise.")
-        return prediction(request, masks)
+        made = prediction(request, masks)
+        if self._gallery.size and not request.interactive:
+            self._gallery.add(request, made["score"], thumbnail(image, [mask for mask, _ in masks]))
+        return made
 
     def _segment(self, image: Image.Image, expression: Expression, request: TaskRequest) -> Segmentation:
         clicks = _in_pixels(request, image.size)

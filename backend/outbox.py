@@ -32,6 +32,7 @@ from backend.studio import PAGE
 __all__ = ["Outbox", "Target"]
 
 PROJECTS = "refam:projects"
+READ = "read-"  # ids of jobs that read tasks begin with it
 DUE_LIFETIME = 30 * 86400  # seconds
 
 
@@ -81,11 +82,12 @@ class Outbox:
     def due(self, job_id: str) -> list[Target]:
         """The tasks that a job's result is still to be written to."""
         found = cast(dict[bytes, bytes], self._connection.hgetall(_due(job_id)))
-        targets = []
-        for key, value in found.items():
-            project, task = key.decode().split("/")
-            targets.append(Target(project, task, value == b"replace"))
-        return targets
+        return [_target(key.decode(), value.decode()) for key, value in found.items()]
+
+    def take(self, job_id: str) -> list[Target] | None:
+        """Take a waiting job out of the queue, and return the tasks that were due; None if a worker has or had it."""
+        found = self._queue.take(job_id, _due(job_id))
+        return None if found is None else [_target(key, value) for key, value in found.items()]
 
     def pending(self, requests: Sequence[TaskRequest]) -> list[bool]:
         """For each request, whether its result is still to be written."""
@@ -127,15 +129,18 @@ class Outbox:
         else:
             queue.enqueue("backend.studio_jobs.write", job_id, **options)
 
-    def read(self, project: str, tasks: Sequence[int]) -> None:
-        """Enqueue jobs that read these tasks from Label Studio, and queue those that lack a prediction."""
+    def read(self, project: str, tasks: Sequence[int], *, again: bool = False) -> None:
+        """Enqueue jobs that read these tasks from Label Studio, and queue those that lack a prediction.
+
+        again: also those whose last try failed a moment ago.
+        """
         for start in range(0, len(tasks), PAGE):
             ids = list(tasks[start : start + PAGE])
-            digest = hashlib.sha256(json.dumps([project, ids]).encode()).hexdigest()[:32]
+            digest = hashlib.sha256(json.dumps([project, ids, again]).encode()).hexdigest()[:32]
             options = self._options("read", f"read {len(ids)} tasks of project {project}")
             with suppress(DuplicateJobError):
                 self._queue.queues[Priority.STUDIO].enqueue(
-                    "backend.studio_jobs.read", project, ids, job_id=f"read-{digest}", unique=True, **options
+                    "backend.studio_jobs.read", project, ids, again, job_id=f"{READ}{digest}", unique=True, **options
                 )
 
     def meet_project(self, project: str) -> None:
@@ -156,6 +161,11 @@ class Outbox:
             "on_failure": Callback(f"backend.studio_jobs.on_{kind}_failure"),
             "description": description,
         }
+
+
+def _target(key: str, value: str) -> Target:
+    project, task = key.split("/")
+    return Target(project, task, value == "replace")
 
 
 def _due(job_id: str) -> str:

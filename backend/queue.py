@@ -11,6 +11,7 @@ import json
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from rq.worker_registration import get_keys
 from backend.errors import QueueUnavailableError, TaskError
 from backend.known_jobs import KnownJob
 from backend.labels import TaskRequest
+from backend.progress import Progress, ProjectState
 from backend.settings import Settings
 
 __all__ = ["JobQueue", "Outcome", "Priority", "connect"]
@@ -58,6 +60,21 @@ if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 1 then
     return 1
 end
 return 0
+"""
+
+# Takes a job that waits away for good, with the hash KEYS[1], whose content is returned; false for one that a worker
+# has or had. KEYS: that hash, job, its results, then each queue with its registry of jobs that wait for a later try.
+TAKE = """
+local status = redis.call('HGET', KEYS[2], 'status')
+local taken = status == false
+for i = 4, #KEYS do
+    local command = i % 2 == 0 and {'LREM', KEYS[i], 1, ARGV[1]} or {'ZREM', KEYS[i], ARGV[1]}
+    taken = redis.call(unpack(command)) == 1 or taken
+end
+if not taken then return false end
+local kept = redis.call('HGETALL', KEYS[1])
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+return kept
 """
 
 
@@ -103,15 +120,24 @@ class JobQueue:
         self._waiters = threading.BoundedSemaphore(settings.inline_waiters)
         self._enqueue_once = connection.register_script(ENQUEUE)
         self._promote = connection.register_script(PROMOTE)
+        self._take = connection.register_script(TAKE)
+        self.progress = Progress(connection)
         self.queues = {
             priority: Queue(f"refam-{priority}", connection=connection, job_class=KnownJob, serializer=JSONSerializer)
             for priority in Priority
         }
 
-    def submit(self, requests: Sequence[TaskRequest], priority: Priority) -> list[Outcome | None]:
-        """Enqueue what is new; return each request's outcome, None where it is not known yet."""
+    def submit(
+        self, requests: Sequence[TaskRequest], priority: Priority, *, again: bool = False
+    ) -> list[Outcome | None]:
+        """Enqueue what is new; return each request's outcome, None where it is not known yet.
+
+        again: what has failed counts as new.
+        """
         ids = [request.job_id() for request in requests]
         jobs = Job.fetch_many(ids, self.connection, JSONSerializer)
+        if again:
+            jobs = [self._unless_failed(job) if job else None for job in jobs]
         outcomes = [self._outcome(job) if job else None for job in jobs]
         new = [request for request, job in zip(requests, jobs, strict=True) if job is None]
         for start in range(0, len(new), AT_ONCE):
@@ -120,6 +146,8 @@ class JobQueue:
             for job, outcome in zip(jobs, outcomes, strict=True):
                 if job and outcome is None:
                     self._bring_forward(job)
+        unknown = [request for request, outcome in zip(requests, outcomes, strict=True) if outcome is None]
+        self.progress.begin(request for request in unknown if not request.interactive)
         return outcomes
 
     def wait(self, request: TaskRequest, seconds: float) -> Outcome | None:
@@ -134,12 +162,27 @@ class JobQueue:
         finally:
             self._waiters.release()
 
+    def take(self, job_id: str, note: str) -> dict[str, str] | None:
+        """Take a job that waits away for good; None if a worker has or had it. One that does not exist is taken, too.
+
+        note: key of a hash about it, which goes with it, and is returned.
+        """
+        keys = [note, Job.key_for(job_id), Result.get_key(job_id)]  # type: ignore[no-untyped-call]
+        for queue in self.queues.values():
+            keys += [queue.key, queue.scheduled_job_registry.key]
+        found = self._take(keys=keys, args=[job_id])
+        if found is None:
+            return None
+        names = [name.decode() for name in found]
+        return dict(zip(names[::2], names[1::2], strict=True))
+
     def settle(self, ended: Iterable[tuple[str, str, Outcome]]) -> None:
         """Keep the list of failed tasks: (project, task, outcome) puts a task on it, or takes it off.
 
         A task has one entry, its newest; the oldest entries beyond the bound are dropped.
         """
-        now = time.time()
+        now, ended = time.time(), list(ended)
+        self.progress.end([(project, task, outcome.prediction is not None) for project, task, outcome in ended])
         with self.connection.pipeline() as pipe:
             for project, task, outcome in ended:
                 key = f"{project}/{task}"
@@ -157,11 +200,28 @@ class JobQueue:
                 pipe.zrem(FAILURES, *surplus)
                 pipe.execute()
 
-    def failures(self) -> list[dict[str, Any]]:
-        """The failed tasks, newest first."""
-        keys = cast(list[bytes], self.connection.zrevrange(FAILURES, 0, -1))
+    def failures(self, limit: int = 0) -> list[dict[str, Any]]:
+        """The failed tasks, newest first; the newest `limit` of them, unless it is 0."""
+        keys = cast(list[bytes], self.connection.zrevrange(FAILURES, 0, limit - 1))
         entries = self.connection.hmget(FAILURE, keys) if keys else []
         return [json.loads(entry) for entry in entries if entry]
+
+    def failed(self) -> Counter[str]:
+        """How many failed tasks each project has on the list."""
+        keys = cast(list[bytes], self.connection.zrange(FAILURES, 0, -1))
+        return Counter(key.decode().rpartition("/")[0] for key in keys)
+
+    def projects(self) -> list[ProjectState]:
+        """How far the projects are that had tasks lately.
+
+        A few waiting tasks of each are checked: their job may have ended while nobody was there to say so.
+        """
+        names = self.progress.projects()
+        for project in names:
+            drawn = self.progress.sample(project)
+            ended = self.ended(list(drawn.values()))
+            self.progress.forget(project, [task for task, over in zip(drawn, ended, strict=True) if over])
+        return [self.progress.state(project) for project in names]
 
     def failures_of(self, project: str, tasks: Sequence[str]) -> list[dict[str, Any] | None]:
         """The failure of each of these tasks, None for those that are not on the list."""
@@ -288,6 +348,7 @@ class JobQueue:
             on_failure=Callback("backend.jobs.on_failure"),
             # RQ logs the description. Its default would hold URLs, which may hold secrets.
             description=f"task {request.task} of project {request.project}",
+            meta={"project": request.project, "task": request.task},
         )
         job.enqueued_at = datetime.now(UTC)
         return job
@@ -296,6 +357,14 @@ class JobQueue:
         batch, interactive = self.queues[Priority.BATCH], self.queues[Priority.INTERACTIVE]
         if job.origin == batch.name and job.get_status(refresh=False) == JobStatus.QUEUED:
             self._promote(keys=[batch.key, interactive.key, job.key], args=[job.id, interactive.name])
+
+    def _unless_failed(self, job: Job) -> Job | None:
+        """The job; None if it failed, and is forgotten now."""
+        outcome = self._outcome(job)
+        if outcome is None or outcome.failure is None:
+            return job
+        job.delete()
+        return None
 
     def _outcome(self, job: Job) -> Outcome | None:
         status = job.get_status(refresh=False)

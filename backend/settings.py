@@ -152,7 +152,14 @@ class Settings(BaseSettings):
         description="Seconds before a failed task that is asked for again is tried again.",
     )
     max_failures: int = Field(
-        1000, ge=1, validation_alias=f"{PREFIX}MAX_FAILURES", description="Failed tasks listed in `status`, at most."
+        10000, ge=1, validation_alias=f"{PREFIX}MAX_FAILURES", description="Failed tasks that are remembered, at most."
+    )
+    thumbnails: int = Field(
+        12,
+        ge=0,
+        le=100,
+        validation_alias=f"{PREFIX}THUMBNAILS",
+        description="Masks that the status page shows, kept in Redis with at most 32 KiB each. 0: none.",
     )
     image_schemes: Schemes = Field(
         ("https", "http", "data"),

@@ -1,32 +1,85 @@
 """What the queue and its workers are doing, as one JSON document: GET /status and `refam-backend status`."""
 
+import json
 import time
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rq.job import Job
 
+from backend.gallery import Gallery
 from backend.queue import JobQueue
 from backend.settings import Settings
 
 __all__ = ["collect", "tables"]
 
 LISTED = 20  # failed tasks in a terminal
+MOST_FAILURES, MOST_JOBS = 100, 20  # in the document
 WORKER_FIELDS = ("name", "state", "device", "model", "model_version", "hostname", "pid")
 
 
 def collect(queue: JobQueue, settings: Settings) -> dict[str, Any]:
-    """State of everything: model_version, queues, workers, done, failed, failures (newest first), problems."""
+    """State of everything: model_version, can_retry, queues, workers, done, failed, problems, and
+
+    projects: how far each is, with its failed tasks; running, waiting: jobs, the next MOST_JOBS of those that wait;
+    failures: the newest MOST_FAILURES of failed_tasks; retrying tells that the task is queued again;
+    masks: the newest ones, whose pictures are at /thumbnails/<id>.
+    """
+    failed, projects = queue.failed(), {state.project: state for state in queue.projects()}
+    failures = queue.failures(MOST_FAILURES)
+    retrying = queue.progress.are_waiting((entry["project"], entry["task"]) for entry in failures)
     return {
         "model_version": settings.model_version,
+        "can_retry": settings.writes_back,
         "queues": queue.depths(),
         "workers": [_worker(entry) for entry in queue.workers()],
         **queue.counts(),
-        "failures": [_dated(entry) for entry in queue.failures()],
+        "projects": [{**asdict(state), "failed": failed[name]} for name, state in projects.items()],
+        "running": _jobs(queue, _running(queue), "started_at"),
+        "waiting": _jobs(queue, islice(_waiting(queue), MOST_JOBS), "enqueued_at"),
+        "failures": [{**_dated(entry), "retrying": still} for entry, still in zip(failures, retrying, strict=True)],
+        "failed_tasks": failed.total(),
+        "masks": [_dated(entry) for entry in Gallery(queue.connection, settings).masks()],
         "problems": [_dated(entry) for entry in queue.problems()],
     }
+
+
+def _running(queue: JobQueue) -> Iterator[tuple[str, str]]:
+    for priority, each in queue.queues.items():
+        for job_id in each.started_job_registry.get_job_ids(cleanup=False):
+            yield priority, job_id
+
+
+def _waiting(queue: JobQueue) -> Iterator[tuple[str, str]]:
+    for priority, each in queue.queues.items():
+        retrying = each.scheduled_job_registry.get_job_ids(0, MOST_JOBS - 1, cleanup=False)
+        yield from ((priority, job_id) for job_id in each.get_job_ids(0, MOST_JOBS) + retrying)
+
+
+def _jobs(queue: JobQueue, found: Iterator[tuple[str, str]], since: str) -> list[dict[str, Any]]:
+    """Jobs as {queue, description, since, project, task}; the latter two are None where it is no task's prediction.
+
+    Only these fields are read: a job's arguments may hold a whole image.
+    """
+    jobs = list(found)
+    with queue.connection.pipeline() as pipe:
+        for _, job_id in jobs:
+            pipe.hmget(Job.key_for(job_id), ["description", since, "meta"])
+        contents = pipe.execute()
+    entries = []
+    for (priority, _), (description, moment, meta) in zip(jobs, contents, strict=True):
+        if description is None:  # it has ended meanwhile
+            continue
+        ids = json.loads(meta) if meta else {}
+        about = {"queue": priority, "description": description.decode(), "since": (moment or b"").decode()}
+        entries.append({**about, "project": ids.get("project"), "task": ids.get("task")})
+    return entries
 
 
 def _worker(entry: dict[str, str]) -> dict[str, Any]:
@@ -48,13 +101,19 @@ def tables(state: dict[str, Any]) -> list[RenderableType]:
     for entry in state["workers"]:
         heartbeat = f"{entry['heartbeat_seconds_ago']} s ago"
         workers.add_row(entry["name"], entry["state"], entry["device"], entry["model_version"], heartbeat)
+    projects = _table("Project", "Waiting", "Done", "Failed", "A minute", "Time left")
+    for entry in state["projects"]:
+        rate = "" if entry["rate"] is None else f"{entry['rate']:.1f}"
+        left = "" if entry["seconds_left"] is None else str(timedelta(seconds=round(entry["seconds_left"])))
+        projects.add_row(entry["project"], *(str(entry[name]) for name in ("waiting", "done", "failed")), rate, left)
     failures = _table("Project", "Task", "Field", "Reason", "Remedy", "At")
     for entry in state["failures"][:LISTED]:
         failures.add_row(*(escape(entry[name]) for name in ("project", "task", "field", "message", "remedy", "at")))
     lines: list[RenderableType] = [f"Model version {state['model_version']}", queues]
     lines += [workers] if state["workers"] else ["[yellow]No worker is running: start `refam-backend worker`.[/]"]
+    lines += [projects] if state["projects"] else []
     lines += [f"[red]{escape(p['device'])}: {escape(p['message'])} {escape(p['remedy'])}[/]" for p in state["problems"]]
-    lines.append(f"Done {state['done']}, failed {state['failed']}, tasks that failed last {len(state['failures'])}")
+    lines.append(f"Done {state['done']}, failed {state['failed']}, tasks that failed last {state['failed_tasks']}")
     return [*lines, failures] if state["failures"] else lines
 
 

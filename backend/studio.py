@@ -114,9 +114,13 @@ class Studio:
         """
         return list(_json(self._request("GET", "/api/predictions/", params={"task": task})))
 
+    def annotations(self, task: str) -> list[dict[str, Any]]:
+        """All annotations of a task, as {id, result, was_cancelled, parent_prediction, ..}."""
+        return list(_json(self._request("GET", f"/api/tasks/{task}/annotations/")))
+
     def has_annotations(self, task: str) -> bool:
         """Whether somebody has annotated the task."""
-        return bool(_json(self._request("GET", f"/api/tasks/{task}/annotations/")))
+        return bool(self.annotations(task))
 
     def write(self, project: str, task: str, prediction: Mapping[str, Any]) -> None:
         """Store a prediction. Raises RefusedError if Label Studio does not take it.

@@ -50,11 +50,18 @@ class Desk:
         return not _holds(self.studio.predictions(str(task["id"])), self.settings.model_version)
 
     def queue_tasks(
-        self, project: str, config: str, tasks: Sequence[Mapping[str, Any]], *, replace: bool = False
+        self,
+        project: str,
+        config: str,
+        tasks: Sequence[Mapping[str, Any]],
+        *,
+        replace: bool = False,
+        again: bool = False,
     ) -> list[TaskRequest]:
         """Queue tasks and have their predictions written. Returns the requests; bad tasks are listed as failures.
 
         replace: delete RefAM's predictions of other versions, of tasks that nobody has annotated.
+        again: also what failed a moment ago.
         """
         layout, requests, failed = read_label_config(config), [], []
         for task in tasks:
@@ -64,7 +71,7 @@ class Desk:
                 failed.append((project, str(task["id"]), Outcome(failure=error.as_json())))
         requests.sort(key=lambda request: request.image)  # an image that is asked about again is still in memory
         self.queue.settle(failed)
-        self.queue.submit(requests, Priority.BATCH)
+        self.queue.submit(requests, Priority.BATCH, again=again)
         self.outbox.add(requests, replace=replace)
         return requests
 
@@ -142,8 +149,11 @@ def write(job_id: str) -> None:
         raise errors[0]
 
 
-def read(project: str, ids: list[int]) -> None:
-    """Job: read tasks and queue those without a prediction. What Label Studio does not know is left out."""
+def read(project: str, ids: list[int], again: bool = False) -> None:
+    """Job: read tasks and queue those without a prediction. What Label Studio does not know is left out.
+
+    again: also what failed a moment ago.
+    """
     desk = _desk.get()
     try:
         config = desk.studio.project(project)["label_config"]
@@ -151,8 +161,10 @@ def read(project: str, ids: list[int]) -> None:
     except (RefusedError, LabelConfigError) as error:
         desk.queue.settle([(project, str(task), Outcome(failure=error.as_json())) for task in ids])
         return
-    tasks = desk.studio.tasks(project, ids=ids)
-    desk.queue_tasks(project, config, [task for task in tasks if desk.lacks_prediction(task)])
+    tasks = [task for task in desk.studio.tasks(project, ids=ids) if desk.lacks_prediction(task)]
+    desk.queue_tasks(project, config, tasks, again=again)
+    needless = set(ids) - {task["id"] for task in tasks}
+    desk.queue.settle((project, str(task), Outcome()) for task in needless)
 
 
 def on_write_failure(
@@ -173,7 +185,7 @@ def on_read_failure(
     """Called by RQ after each exception of `read`. Records the last one for all its tasks."""
     if job.should_retry:
         return
-    project, ids = job.args
+    project, ids, *_ = job.args
     failure = _failure(kind, error, "read from Label Studio")
     _desk.get().queue.settle([(project, str(task), failure) for task in ids])
 
