@@ -69,7 +69,7 @@ class Case:
 class Tally:
     """What was counted for one label of one model version: IoUs of both-sided cases, and one-sided cases."""
 
-    ious: array[float] = field(default_factory=lambda: array("f"))
+    ious: "array[float]" = field(default_factory=lambda: array("f"))
     only_predicted: int = 0
     only_submitted: int = 0
 

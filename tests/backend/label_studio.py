@@ -32,7 +32,7 @@ class LabelStudio:
         self.configs: dict[int, str] = {}
         self.tasks: dict[int, dict[str, Any]] = {}
         self.predictions: dict[int, dict[str, Any]] = {}
-        self.annotations: dict[int, list[int]] = {}
+        self.annotations: dict[int, list[int | dict[str, Any]]] = {}
         self.views: dict[int, Callable[[dict[str, Any]], bool]] = {}
         self.requests: list[tuple[str, str]] = []
         self.fault: Callable[[str, str], Answer | None] = lambda *_: None
@@ -128,7 +128,8 @@ class LabelStudio:
         return 200, [entry for entry in self.predictions.values() if entry["task"] == int(query["task"])]
 
     def list_annotations(self, task: int, **_: Any) -> Answer:
-        return 200, [{"id": number} for number in self.annotations.get(task, [])]
+        entries = self.annotations.get(task, [])
+        return 200, [entry if isinstance(entry, dict) else {"id": entry} for entry in entries]
 
     def import_predictions(self, project: int, body: list[dict[str, Any]], **_: Any) -> Answer:
         known = {number for number, task in self.tasks.items() if task["project"] == project}
