@@ -105,7 +105,7 @@ def test_temporary_failures_are_tried_again_and_then_listed(queue, request_for, 
     assert queue.submit([request], Priority.BATCH) == [None]
     time.sleep(1.1)
     job = Job.fetch(request.job_id(), queue.connection, JSONSerializer)
-    queue.queues[Priority.BATCH].scheduled_job_registry.requeue(job.id)  # what the scheduler does, which burst mode lacks
+    queue.queues[Priority.BATCH].scheduled_job_registry.requeue(job.id)  # the scheduler's part, which burst mode lacks
     run_jobs()
     (outcome,) = queue.submit([request], Priority.BATCH)
     assert "RuntimeError" in outcome.failure["message"]
