@@ -22,6 +22,7 @@ from starlette.requests import ClientDisconnect
 
 from backend.bodies import (
     ContextBody,
+    ErrorBody,
     HintBody,
     PredictBody,
     RequestError,
@@ -29,6 +30,7 @@ from backend.bodies import (
     TaskBody,
     TasksCreatedBody,
     WebhookBody,
+    described,
     parse,
 )
 from backend.errors import LabelConfigError, TaskError
@@ -44,6 +46,7 @@ __all__ = ["create_app", "serve"]
 logger = logging.getLogger(__name__)
 
 TITLE = "RefAM backend for Label Studio"
+REFUSALS = (400, 401, 403, 413, 422, 503)
 HINT_MAX_BYTES = 32 * 2**20  # of a webhook without password
 MAX_HINTS = 10_000  # jobs of up to 100 tasks each that may wait
 SPARE_THREADS = 16  # beside those that wait for a result
@@ -51,7 +54,13 @@ SPARE_THREADS = 16  # beside those that wait for a result
 
 def create_app(settings: Settings, queue: JobQueue) -> FastAPI:
     """The web application. `queue` is shared by all requests."""
-    app = FastAPI(title=TITLE, docs_url=None, redoc_url=None, dependencies=[Depends(_refuse_other_sites)])
+    app = FastAPI(
+        title=TITLE,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(_refuse_other_sites)],
+        responses={status: {"model": ErrorBody} for status in REFUSALS},
+    )
     threads = anyio.CapacityLimiter(settings.inline_waiters + SPARE_THREADS)
     check_password = _password_check(settings)
     protected = [Depends(check_password)]
@@ -77,7 +86,7 @@ def create_app(settings: Settings, queue: JobQueue) -> FastAPI:
     async def health() -> dict[str, str]:
         return {"status": "UP", "model_class": RefAMBackend.__name__}
 
-    @app.post("/setup", dependencies=protected)
+    @app.post("/setup", dependencies=protected, openapi_extra=described(SetupBody))
     async def setup(request: Request) -> Response:
         raw = await _body(request, settings.request_max_bytes)
 
@@ -91,7 +100,7 @@ def create_app(settings: Settings, queue: JobQueue) -> FastAPI:
 
         return await in_thread(check)
 
-    @app.post("/predict", dependencies=protected)
+    @app.post("/predict", dependencies=protected, openapi_extra=described(PredictBody))
     async def predict(request: Request) -> Response:
         raw = await _body(request, settings.request_max_bytes)
 
@@ -101,7 +110,7 @@ def create_app(settings: Settings, queue: JobQueue) -> FastAPI:
 
         return await in_thread(work)
 
-    @app.post("/webhook")
+    @app.post("/webhook", openapi_extra=described(TasksCreatedBody))
     async def webhook(request: Request, background: BackgroundTasks) -> dict[str, str]:
         """Label Studio gives up after a second, in the midst of somebody's import, and sends no password."""
         trusted = not settings.writes_back or "Authorization" in request.headers or settings.basic_auth_user is None

@@ -9,6 +9,7 @@ from backend.errors import TaskError
 
 __all__ = [
     "ContextBody",
+    "ErrorBody",
     "HintBody",
     "PredictBody",
     "RequestError",
@@ -16,6 +17,7 @@ __all__ = [
     "TaskBody",
     "TasksCreatedBody",
     "WebhookBody",
+    "described",
     "parse",
 ]
 
@@ -102,6 +104,7 @@ class WebhookBody(BaseModel):
 class TasksCreatedBody(BaseModel):
     """Body of /webhook for the action TASKS_CREATED."""
 
+    action: str = "TASKS_CREATED"
     tasks: list[TaskBody]
     project: ProjectBody
 
@@ -117,6 +120,38 @@ class HintBody(BaseModel):
 
     tasks: list[NumberBody] = Field(max_length=MAX_HINTED)
     project: NumberBody
+
+
+class ReasonBody(BaseModel):
+    """What is wrong, and what to do about it."""
+
+    field: str
+    message: str
+    remedy: str
+
+
+class ErrorBody(BaseModel):
+    """Answer to a request that cannot be served."""
+
+    error: ReasonBody
+
+
+def described(kind: type[BaseModel]) -> dict[str, Any]:
+    """A body in the words of OpenAPI, which cannot be told from a route that reads the raw request."""
+    schema = kind.model_json_schema()
+    content = {"application/json": {"schema": _inlined(schema, schema.pop("$defs", {}))}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _inlined(node: Any, definitions: dict[str, Any]) -> Any:
+    """A JSON schema with its definitions in the places that refer to them."""
+    if isinstance(node, list):
+        return [_inlined(entry, definitions) for entry in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        return _inlined(definitions[node["$ref"].removeprefix("#/$defs/")], definitions)
+    return {name: _inlined(entry, definitions) for name, entry in node.items()}
 
 
 def parse(kind: type[Body], raw: bytes) -> Body:

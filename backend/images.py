@@ -31,6 +31,8 @@ __all__ = ["ImageLoader"]
 MEDIA_PATHS = ("/data/upload/", "/data/local-files/")
 ACCEPT = "image/*, */*;q=0.1"  # without */*, Label Studio answers 406 for local files
 MAX_REDIRECTS = 5
+MAX_PORT = 65535
+MALFORMED = ("the image's URL is malformed.", "Correct it; write special characters percent-encoded.")
 TEMPORARY_STATUS = (408, 425, 429)
 Resolver = Callable[..., list[Any]]
 
@@ -120,8 +122,9 @@ class ImageLoader:
         try:
             url = base.join(reference)
         except (httpx.InvalidURL, ValueError):  # whose text may hold a part of a password
-            remedy = "Correct it; write special characters percent-encoded."
-            raise ImageError("the image's URL is malformed.", remedy) from None
+            raise ImageError(*MALFORMED) from None
+        if url.port and url.port > MAX_PORT:
+            raise ImageError(*MALFORMED)
         self._check_scheme(url.scheme)
         if not url.host:
             raise ImageError("the image's URL names no host.", "Write it in full, such as https://example.com/a.png.")

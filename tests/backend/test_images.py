@@ -78,6 +78,7 @@ def test_large_files_are_refused(configure):
         ("http:///etc/passwd", "no host"),
         ("https://user:hush@a.org/a.png", "password"),
         ("http://a.org:port/", "malformed"),
+        ("http://a.org:65536/", "malformed"),
         ("http://[::1", "malformed"),
         ("https://user:hush/word@a.org/", "malformed"),
         ("http://a.org/\r\nHost: b.org", "malformed"),
