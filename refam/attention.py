@@ -14,8 +14,8 @@ def text_logits(query: Tensor, key: Tensor) -> Tensor:
     query: [P, heads, d], of image patches; key: [N, heads, d], of text tokens; both after norm and rotary embedding.
     Returns [heads, P, N]. Image keys take no part, so no patch-by-patch matrix ever exists.
     """
-    scaled = query.float() / math.sqrt(query.shape[-1])
-    return torch.einsum("phd,nhd->hpn", scaled, key.float())
+    scaled = key.float() / math.sqrt(key.shape[-1])  # of the two, the keys are few
+    return torch.einsum("phd,nhd->hpn", query.float(), scaled)
 
 
 class AttentionMean:

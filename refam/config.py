@@ -15,8 +15,12 @@ __all__ = ["Preset", "RefAMConfig", "parse_blocks"]
 PREFIX = "REFAM_"
 FOREIGN_PREFIX = "REFAM_BACKEND_"  # the Label Studio backend's own settings
 METHOD_REVISION = 1  # raise it when the same settings begin to give other masks (code or embedded weights)
-NOT_IN_VERSION = ("device", "text_cache", "image_cache")
-CHOICES = {"average": ("probabilities", "logits"), "agreement": ("correlation", "contrast")}
+NOT_IN_VERSION = ("device", "text_encoder", "text_cache", "text_cache_dir", "image_cache")
+CHOICES = {
+    "text_encoder": ("device", "cpu"),
+    "average": ("probabilities", "logits"),
+    "agreement": ("correlation", "contrast"),
+}
 
 
 class Preset(NamedTuple):
@@ -42,6 +46,7 @@ class RefAMConfig:
         sam: "tiny" (embedded), "none" (the mask is the thresholded heatmap), "vit_b", "vit_l" or "vit_h" (an official
             checkpoint looked up by name), or a checkpoint's path.
         device: "auto", "cpu", "cuda" or "cuda:N". Changes no result on purpose, so it is not part of the version.
+        text_encoder: "device" keeps T5 and CLIP beside the transformer, "cpu" in main memory.
     Forward pass; None means the model's preset
         resolution: side in pixels of the square that the image is squashed to.
         timestep: noise level t of x_t = (1 - t) x_0 + t eps, in (0, 1).
@@ -69,7 +74,8 @@ class RefAMConfig:
         suppress_rivals: hot regions without the chosen point count as background when masks are compared with the heat.
         negative_points: peaks on other hot regions prompt SAM as points that the mask must not hold.
     Memory
-        text_cache: expressions whose embeddings are kept.
+        text_cache: expressions whose embeddings are kept in memory.
+        text_cache_dir: folder in which embeddings are kept, too, up to 1 GiB; None keeps none on disk.
         image_cache: images whose VAE latents and SAM embeddings are kept, and images with a text whose maps are kept.
     """
 
@@ -77,6 +83,7 @@ class RefAMConfig:
     revision: str | None = None
     sam: str = "tiny"
     device: str = "auto"
+    text_encoder: str = "device"
     resolution: int | None = None
     timestep: float | None = None
     blocks: str | None = None
@@ -102,6 +109,7 @@ class RefAMConfig:
     suppress_rivals: bool = True
     negative_points: bool = True
     text_cache: int = 256
+    text_cache_dir: str | None = None
     image_cache: int = 16
 
     def __post_init__(self) -> None:

@@ -1,103 +1,30 @@
 """FLUX.1 and every model of its architecture, on diffusers' own FluxTransformer2DModel."""
 
+import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Self
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
-from diffusers.models.embeddings import apply_rotary_emb
-from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from refam.attention import AttentionMean
 from refam.backbones import Piece
+from refam.backbones.flux_attention import AttentionReading, PassCompleteError, blocks_of, open_attention, stopping
 from refam.backbones.flux_models import FluxModels, load_flux, require_block
+from refam.backbones.text_store import TextStore, fingerprint
 from refam.cache import LRUCache, image_key
 from refam.config import RefAMConfig
 from refam.errors import ConfigError
 
-__all__ = ["AttentionReading", "FluxBackbone", "PassCompleteError", "pack", "patch_ids"]
+__all__ = ["FluxBackbone", "pack", "patch_ids"]
 
 GUIDANCE = 1.0
 PATCH = 2  # latent cells to a token, on each axis
-
-
-class PassCompleteError(Exception):
-    """Ends a forward pass once its last chosen block has been read. Not a failure."""
-
-
-@dataclass(frozen=True)
-class AttentionReading:
-    """What one forward pass reads, handed to the processors as a keyword argument.
-
-    Attributes:
-        blocks: numbers of the chosen blocks, ascending; double-stream blocks first, single-stream blocks after them.
-        text_tokens: N, the length of the text in the sequence.
-        mean: takes in each chosen block's query and key.
-        stop: whether the pass ends where the last chosen block has been read.
-    """
-
-    blocks: tuple[int, ...]
-    text_tokens: int
-    mean: AttentionMean
-    stop: bool = True
-
-
-class ReadingProcessor(FluxAttnProcessor):
-    """diffusers' own processor of one block, which also shows its image queries and text keys to a reading.
-
-    It keeps nothing between calls, and what it returns is diffusers' own result.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.number = number
-
-    def __call__(  # noqa: PLR0917 - diffusers' order of arguments
-        self,
-        attn: Any,
-        hidden_states: Tensor,
-        encoder_hidden_states: Any = None,
-        attention_mask: Tensor | None = None,
-        image_rotary_emb: Any = None,
-        reading: AttentionReading | None = None,
-    ) -> Any:
-        if reading is not None and self.number in reading.blocks:
-            reading.mean.add(
-                *_query_and_key(attn, hidden_states, encoder_hidden_states, image_rotary_emb, reading.text_tokens)
-            )
-            if reading.stop and self.number == reading.blocks[-1]:
-                raise PassCompleteError
-        return super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, image_rotary_emb)
-
-
-def _query_and_key(
-    attn: Any,
-    hidden_states: Tensor,
-    encoder_hidden_states: Tensor | None,
-    image_rotary_emb: Any,
-    text_tokens: int,
-) -> tuple[Tensor, Tensor]:
-    """Image queries [P, heads, d] and text keys [N, heads, d] as the block uses them: after norm and rotary embedding.
-
-    A double-stream block projects image and text with weights of their own; a single-stream block gets both in one
-    sequence, text first.
-    """
-    if encoder_hidden_states is None:
-        text, image = hidden_states[:, :text_tokens], hidden_states[:, text_tokens:]
-        key = attn.norm_k(attn.to_k(text).unflatten(-1, (-1, attn.head_dim)))
-    else:
-        text, image = encoder_hidden_states, hidden_states
-        key = attn.norm_added_k(attn.add_k_proj(text).unflatten(-1, (-1, attn.head_dim)))
-    query = attn.norm_q(attn.to_q(image).unflatten(-1, (-1, attn.head_dim)))  # [1, P, heads, d]
-    if image_rotary_emb is not None:
-        key = apply_rotary_emb(key, tuple(part[:text_tokens] for part in image_rotary_emb), sequence_dim=1)
-        query = apply_rotary_emb(query, tuple(part[text_tokens:] for part in image_rotary_emb), sequence_dim=1)
-    return query[0], key[0]
 
 
 class FluxBackbone:
@@ -112,20 +39,22 @@ class FluxBackbone:
         self._blocks = config.block_numbers
         self._seed = config.seed
         self._average = config.average
+        self._store = TextStore(Path(config.text_cache_dir)) if config.text_cache_dir else None
+        self._encoders = fingerprint(models.t5, models.clip) if self._store else ""
         self._texts: LRUCache[tuple[Tensor, Tensor]] = LRUCache(config.text_cache)
         self._latents: LRUCache[Tensor] = LRUCache(config.image_cache)
         pixels = 2 ** (len(models.vae.config.block_out_channels) - 1) * PATCH
         if self._preset.resolution % pixels:
             raise ConfigError(f"REFAM_RESOLUTION is {self._preset.resolution}; set it to a multiple of {pixels}.")
-        blocks = [*models.transformer.transformer_blocks, *models.transformer.single_transformer_blocks]
-        require_block(self._blocks[-1], len(blocks))
-        for number, block in enumerate(blocks):
-            block.attn.set_processor(ReadingProcessor(number))
+        require_block(self._blocks[-1], len(blocks_of(models.transformer)))
+        open_attention(models.transformer)
 
     @classmethod
     def from_config(cls, config: RefAMConfig, source: str, device: torch.device) -> Self:
         """Load the models that the configuration needs from `source`, a folder or a hub id."""
-        return cls(load_flux(source, config.revision, config.block_numbers[-1], device), config)
+        text_device = torch.device("cpu") if config.text_encoder == "cpu" else device
+        models = load_flux(source, config.revision, config.block_numbers[-1], device, text_device)
+        return cls(models, config)
 
     def tokenize(self, text: str) -> list[Piece]:
         """T5's tokens of a string, `</s>` included."""
@@ -144,19 +73,23 @@ class FluxBackbone:
     @torch.inference_mode()
     def token_maps(self, image: Image.Image, texts: Sequence[str]) -> NDArray[np.float32]:
         """Attention maps [N, h, w] of the N tokens of `texts`, which sum to 1 in every patch."""
-        embeddings, pooled = self._texts.get(tuple(texts), lambda: self._encode_texts(texts))
+        embeddings, pooled = self._texts.get(tuple(texts), lambda: self._text_inputs(texts))
         latents = self._latents.get(image_key(image), lambda: self._encode_image(image))
-        mean = AttentionMean(self._average)
-        reading = AttentionReading(self._blocks, embeddings.shape[1], mean)
-        with suppress(PassCompleteError):
-            self.forward(self._noised(latents), embeddings, pooled, reading)
+        attention = self.read(self._noised(latents), embeddings, pooled)
         height, width = (side // PATCH for side in latents.shape[-2:])
-        maps: NDArray[np.float32] = mean.result().T.reshape(-1, height, width).cpu().numpy()
+        maps: NDArray[np.float32] = attention.T.reshape(-1, height, width).cpu().numpy()
         return maps
 
+    def read(self, latents: Tensor, embeddings: Tensor, pooled: Tensor) -> Tensor:
+        """The mean attention [P, N] of the chosen blocks, fp32. The pass ends with the last of them."""
+        reading = AttentionReading(self._blocks, embeddings.shape[1], AttentionMean(self._average))
+        with suppress(PassCompleteError), stopping(self.models.transformer, reading):
+            self.forward(latents, embeddings, pooled, reading)
+        return reading.mean.result()
+
     def forward(self, latents: Tensor, embeddings: Tensor, pooled: Tensor, reading: AttentionReading) -> Tensor:
-        """The transformer's velocity for noised latents [1, C, H, W], packed to [1, P, 4 C]; raises PassCompleteError
-        where the reading stops. embeddings: [1, N, E] of T5, pooled: [1, F] of CLIP."""
+        """The transformer's velocity for noised latents [1, C, H, W], packed to [1, P, 4 C], while its attention is
+        read. embeddings: [1, N, E] of T5, pooled: [1, F] of CLIP."""
         transformer = self.models.transformer
         height, width = (side // PATCH for side in latents.shape[-2:])
         velocity: Tensor = transformer(
@@ -171,6 +104,21 @@ class FluxBackbone:
             return_dict=False,
         )[0]
         return velocity
+
+    def _text_inputs(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """What `_encode_texts` gives, from disk where it is there, on the transformer's device."""
+        key = json.dumps([self._encoders, list(texts)])
+        stored = self._store.get(key) if self._store else None
+        if stored is None:
+            embeddings, pooled = self._encode_texts(texts)
+            stored = {"embeddings": embeddings.contiguous(), "pooled": pooled.contiguous()}
+            if self._store:
+                self._store.put(key, stored)
+        transformer = self.models.transformer
+        embeddings, pooled = (
+            stored[name].to(transformer.device, transformer.dtype) for name in ("embeddings", "pooled")
+        )
+        return embeddings, pooled
 
     def _encode_texts(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """T5's embeddings of all texts' tokens without padding, [1, N, E], and CLIP's pooled vector of the first."""

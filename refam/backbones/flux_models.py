@@ -34,11 +34,18 @@ class FluxModels:
     clip_tokenizer: Any  # CLIPTokenizer
 
 
-def load_flux(source: str, revision: str | None, last_block: int, device: torch.device) -> FluxModels:
+def load_flux(
+    source: str,
+    revision: str | None,
+    last_block: int,
+    device: torch.device,
+    text_device: torch.device | None = None,
+) -> FluxModels:
     """Load from a diffusers pipeline folder or a hub id, bf16 on a GPU and fp32 on a CPU.
 
     Of the transformer's blocks only those up to number `last_block` are loaded. huggingface_hub's own HF_TOKEN,
     HF_HOME and HF_HUB_OFFLINE apply.
+    text_device: where T5 and CLIP lie; None is `device`.
     Raises ModelNotFoundError if something is missing, ConfigError if the transformer has fewer blocks.
     """
     try:
@@ -46,12 +53,13 @@ def load_flux(source: str, revision: str | None, last_block: int, device: torch.
         sizes = FluxTransformer2DModel.load_config(folder, subfolder="transformer")
         require_block(last_block, sizes["num_layers"] + sizes["num_single_layers"])
         blocks = blocks_up_to(last_block, sizes)
+        text_device = text_device or device
         return FluxModels(
             transformer=_load_model(_PartialFluxTransformer, folder, "transformer", device, **blocks),
             vae=_load_model(AutoencoderKL, folder, "vae", device),
-            t5=_load_model(T5EncoderModel, folder, "text_encoder_2", device),
+            t5=_load_model(T5EncoderModel, folder, "text_encoder_2", text_device),
             t5_tokenizer=_load_tokenizer(T5Tokenizer, folder, "tokenizer_2"),
-            clip=_load_model(CLIPTextModel, folder, "text_encoder", device),
+            clip=_load_model(CLIPTextModel, folder, "text_encoder", text_device),
             clip_tokenizer=_load_tokenizer(CLIPTokenizer, folder, "tokenizer"),
         )
     except (OSError, ValueError, KeyError, SafetensorError) as error:

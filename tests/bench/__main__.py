@@ -15,7 +15,11 @@ from rich.table import Table
 
 from tests.bench.measurement import Benchmark, Measurement, machine
 
-MODULES = ("tests.bench.flux_weights",)  # each has BENCHMARKS: names and functions
+MODULES = (
+    "tests.bench.flux_pass",
+    "tests.bench.flux_weights",
+    "tests.bench.embedded",
+)  # each has BENCHMARKS: names and functions
 COLUMNS = ("name", "value", "baseline", "ratio", "conditions")
 FOLDER = Path("build")
 console = Console()

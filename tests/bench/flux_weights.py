@@ -6,9 +6,9 @@ from torch import nn
 
 from refam.backbones.flux_models import blocks_up_to
 from refam.config import RefAMConfig
+from tests.bench.flux_shape import FLUX1_DEV
 from tests.bench.measurement import Measurement
 
-FLUX1_DEV = {"num_layers": 19, "num_single_layers": 38, "guidance_embeds": True}  # the rest are diffusers' defaults
 GB = 1e9
 BYTES = 2  # of a weight in bf16
 

@@ -11,7 +11,16 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Benchmark", "Comparison", "Measurement", "compare_times", "machine", "median_time", "peak_memory"]
+__all__ = [
+    "Benchmark",
+    "Comparison",
+    "Measurement",
+    "compare_times",
+    "machine",
+    "median_time",
+    "peak_memory",
+    "peak_memory_apart",
+]
 
 MIB = 1024**2
 
@@ -67,14 +76,23 @@ def median_time(work: Callable[[], object], *, rounds: int) -> float:
 
 
 def peak_memory(prepare: Callable[..., Callable[[], object]], *arguments: Any) -> int:
-    """Bytes by which a process grows, at most, while it runs `prepare(*arguments)()`: in a new process, on top of
-    what it holds before `prepare`, without what `prepare` itself needs for a moment. Linux only.
+    """Bytes by which this process grows, at most, while it runs `prepare(*arguments)()`, on top of what it holds before
+    `prepare`, without what `prepare` itself needs for a moment. Linux only."""
+    before = _status("VmRSS")
+    work = prepare(*arguments)
+    Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM back to VmRSS
+    work()
+    return max(_status("VmHWM") - before, 0)
+
+
+def peak_memory_apart(prepare: Callable[..., Callable[[], object]], *arguments: Any) -> int:
+    """`peak_memory` in a new process, which has freed nothing yet that could be used again.
 
     `prepare` is a function of a module; it and its arguments are pickled. It should import what it needs before it is
     called (at the top of its module), so that libraries do not count.
     """
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_growth, prepare, arguments).result()
+        return pool.submit(peak_memory, prepare, *arguments).result()
 
 
 def machine() -> str:
@@ -88,14 +106,6 @@ def _seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
-
-
-def _growth(prepare: Callable[..., Callable[[], object]], arguments: tuple[Any, ...]) -> int:
-    before = _status("VmRSS")
-    work = prepare(*arguments)
-    Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM back to VmRSS
-    work()
-    return _status("VmHWM") - before
 
 
 def _status(field: str) -> int:

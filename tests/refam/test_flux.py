@@ -12,7 +12,8 @@ from diffusers import FluxTransformer2DModel
 from torch.nn import functional
 
 from refam.attention import AttentionMean
-from refam.backbones.flux import AttentionReading, FluxBackbone, PassCompleteError, ReadingProcessor, pack
+from refam.backbones.flux import FluxBackbone, pack
+from refam.backbones.flux_attention import AttentionReading, PassCompleteError, ReadingProcessor, stopping
 from refam.backbones.flux_models import load_flux, randomised
 from refam.config import RefAMConfig
 from refam.errors import ConfigError, ModelNotFoundError
@@ -36,10 +37,10 @@ def inputs(backbone, image):
 
 def read(backbone, inputs, blocks, *, stop):
     mean = AttentionMean()
-    reading = AttentionReading(blocks, text_tokens=inputs[1].shape[1], mean=mean, stop=stop)
+    reading = AttentionReading(blocks, text_tokens=inputs[1].shape[1], mean=mean)
     with torch.inference_mode():
         if stop:
-            with pytest.raises(PassCompleteError):
+            with pytest.raises(PassCompleteError), stopping(backbone.models.transformer, reading):
                 backbone.forward(*inputs, reading)
             return mean.result(), None
         velocity = backbone.forward(*inputs, reading)
@@ -273,7 +274,7 @@ def test_flux1_itself_runs_to_block_18_on_the_meta_device(refam):
     mean = AttentionMean()
     reading = AttentionReading(config.block_numbers, text_tokens=19, mean=mean)
     latents = torch.empty(1, 16, 128, 128, device="meta")
-    with pytest.raises(PassCompleteError), torch.inference_mode():
+    with pytest.raises(PassCompleteError), torch.inference_mode(), stopping(transformer, reading):
         backbone.forward(latents, torch.empty(1, 19, 4096, device="meta"), torch.empty(1, 768, device="meta"), reading)
     assert mean.result().shape == (64 * 64, 19)
 

@@ -1,0 +1,155 @@
+"""Transformers of FLUX.1's shape with random weights, and the passes through them that are compared."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+from unittest import mock
+
+import torch
+from diffusers import FluxTransformer2DModel
+from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
+from torch import Tensor
+from torch.nn import functional
+
+from refam.attention import AttentionMean
+from refam.backbones.flux import FluxBackbone, pack, patch_ids
+from refam.backbones.flux_attention import AttentionReading, PassCompleteError, open_attention, stopping
+from refam.backbones.flux_models import blocks_up_to, load_flux
+from refam.config import RefAMConfig
+from refam.pipeline import TINY
+
+__all__ = ["FLUX1_DEV", "Shape", "passes", "prepare"]
+
+FLUX1_DEV = {"num_layers": 19, "num_single_layers": 38, "guidance_embeds": True}  # the rest are diffusers' defaults
+CONFIG = RefAMConfig(model="black-forest-labs/FLUX.1-dev")
+PADDED = 512  # text tokens of FLUX's own pipeline
+Inputs = tuple[Tensor, Tensor, Tensor]  # latents, T5's embeddings, CLIP's pooled vector
+Pass = Callable[[FluxBackbone, Inputs], None]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """FLUX.1's 19 + 38 blocks of 24 heads, with `head` channels a head, for `side` x `side` image tokens and `text`
+    text tokens."""
+
+    head: int
+    side: int
+    text: int = 19
+
+    @property
+    def config(self) -> dict[str, Any]:
+        third = self.head // 3 // 2 * 2
+        return FLUX1_DEV | {
+            "attention_head_dim": self.head,
+            "axes_dims_rope": (self.head - 2 * third, third, third),
+            "joint_attention_dim": 24 * self.head,
+            "pooled_projection_dim": 64,
+        }
+
+    def inputs(self, device: str) -> Inputs:
+        """Random latents, T5 embeddings and a pooled vector."""
+        generator = torch.Generator().manual_seed(0)
+        sizes = (1, 16, 2 * self.side, 2 * self.side), (1, self.text, self.config["joint_attention_dim"])
+        draw = partial(torch.randn, generator=generator)
+        return tuple(draw(size).to(device, dtype(device)) for size in (*sizes, (1, 64)))  # type: ignore[return-value]
+
+    def __str__(self) -> str:
+        return f"19 + 38 blocks, 24 heads of {self.head}, {self.side**2:,} image and {self.text} text tokens"
+
+
+def dtype(device: str) -> torch.dtype:
+    """That in which the method runs on a device."""
+    return torch.float32 if device == "cpu" else torch.bfloat16
+
+
+def random_transformer(config: dict[str, Any], device: str) -> Any:
+    """A transformer whose weights are drawn where they lie."""
+    with torch.device("meta"):
+        transformer = FluxTransformer2DModel.from_config(config)
+    transformer = transformer.to(dtype(device)).to_empty(device=device).eval()
+    generator = torch.Generator(device).manual_seed(0)
+    for weight in transformer.parameters():
+        weight.data.normal_(0, 0.02, generator=generator)
+    return transformer
+
+
+def backbone_of(transformer: Any) -> FluxBackbone:
+    """A backbone with the embedded text encoders and VAE, which no pass touches."""
+    models = load_flux(str(TINY), None, 0, torch.device("cpu"))
+    return FluxBackbone(replace(models, transformer=transformer), CONFIG)
+
+
+class NoMean(AttentionMean):
+    """Takes nothing in."""
+
+    def add(self, query: Tensor, key: Tensor) -> None:
+        pass
+
+
+def captured(backbone: FluxBackbone, inputs: Inputs) -> None:
+    """RefAM's pass."""
+    open_attention(backbone.models.transformer)
+    backbone.read(*inputs)
+
+
+def stopped(backbone: FluxBackbone, inputs: Inputs) -> None:
+    """The same pass, reading nothing."""
+    open_attention(backbone.models.transformer)
+    reading = AttentionReading(CONFIG.block_numbers, inputs[1].shape[1], NoMean())
+    with suppress(PassCompleteError), stopping(backbone.models.transformer, reading):
+        backbone.forward(*inputs, reading)
+
+
+def plain(backbone: FluxBackbone, inputs: Inputs) -> None:
+    """diffusers' own full pass."""
+    transformer, (latents, embeddings, pooled) = backbone.models.transformer, inputs
+    transformer.set_attn_processor(FluxAttnProcessor())  # type: ignore[no-untyped-call]
+    side = latents.shape[-1] // 2
+    transformer(
+        hidden_states=pack(latents),
+        encoder_hidden_states=embeddings,
+        pooled_projections=pooled,
+        timestep=latents.new_full((1,), 0.5),
+        guidance=latents.new_full((1,), 1.0),
+        img_ids=patch_ids(side, side).to(latents.device),
+        txt_ids=torch.zeros(embeddings.shape[1], 3, device=latents.device),
+    )
+
+
+def materialised(backbone: FluxBackbone, inputs: Inputs) -> None:
+    """The usual way of attention tools: text padded to 512 tokens, a full pass, every block's attention matrix
+    computed as such, and its part from image to text kept for each head and block until the end."""
+    latents, embeddings, pooled = inputs
+    padded = functional.pad(embeddings, (0, 0, 0, PADDED - embeddings.shape[1]))
+    kept: list[Tensor] = []
+
+    def attention(query: Tensor, key: Tensor, value: Tensor, **_: Any) -> Tensor:
+        weights = (query @ key.mT / query.shape[-1] ** 0.5).softmax(dim=-1)
+        kept.append(weights[:, :, PADDED:, :PADDED].clone())
+        return weights @ value
+
+    with mock.patch.object(functional, "scaled_dot_product_attention", attention):
+        plain(backbone, (latents, padded, pooled))
+    torch.stack([maps.mean(dim=(0, 1)) for maps in kept]).mean(dim=0)
+
+
+PASSES: dict[str, Pass] = {"captured": captured, "stopped": stopped, "plain": plain, "materialised": materialised}
+
+
+def passes(shape: Shape, device: str = "cpu") -> dict[str, Callable[[], None]]:
+    """All passes through one whole transformer, ready to run."""
+    backbone, inputs = backbone_of(random_transformer(shape.config, device)), shape.inputs(device)
+    return {name: _ready(run, backbone, inputs) for name, run in PASSES.items()}
+
+
+def prepare(name: str, shape: Shape, device: str = "cpu") -> Callable[[], None]:
+    """One pass, ready to run, through a transformer that holds only the blocks that it runs."""
+    needed = {} if name in {"plain", "materialised"} else blocks_up_to(CONFIG.block_numbers[-1], FLUX1_DEV)
+    backbone = backbone_of(random_transformer(shape.config | needed, device))
+    return _ready(PASSES[name], backbone, shape.inputs(device))
+
+
+def _ready(run: Pass, backbone: FluxBackbone, inputs: Inputs) -> Callable[[], None]:
+    return torch.inference_mode()(partial(run, backbone, inputs))
