@@ -19,6 +19,7 @@ MODULES = (
     "tests.bench.flux_pass",
     "tests.bench.flux_weights",
     "tests.bench.embedded",
+    "tests.bench.flux_gpu",
 )  # each has BENCHMARKS: names and functions
 COLUMNS = ("name", "value", "baseline", "ratio", "conditions")
 FOLDER = Path("build")
