@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo studio test bench lint format clean
+.PHONY: demo studio test e2e bench lint format clean
 
 demo: .venv/installed  ## set up everything and run the main job on the sample project
 	$(BIN)/refam-backend demo
@@ -11,6 +11,12 @@ studio: .venv/installed .label-studio/installed  ## show the sample project in a
 
 test: .venv/installed lint  ## set up everything and run all checks and tests
 	$(BIN)/pytest
+ifneq ($(filter 1 true,$(CI) $(E2E)),)
+	$(MAKE) e2e
+endif
+
+e2e: .venv/e2e .label-studio/installed  ## in a real Label Studio and a real browser; part of `make test` with CI=true or E2E=1
+	$(BIN)/pytest tests/e2e
 
 bench: .venv/installed  ## set up everything, measure, and write build/bench.json
 	$(BIN)/python -m tests.bench
@@ -34,6 +40,12 @@ format: .venv/installed
 .label-studio/installed: requirements-label-studio.txt
 	$(PYTHON) -m venv .label-studio
 	.label-studio/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+.venv/e2e: requirements-e2e.txt .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -r $<
+	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq --no-install-recommends chromium; } \
+		|| { echo "Chromium is needed: sudo apt-get install chromium"; exit 1; }
 	touch $@
 
 clean:

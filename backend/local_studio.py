@@ -5,7 +5,7 @@ It is installed in a virtual environment of its own (`.label-studio`), and all t
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,26 +23,28 @@ EMAIL = "annotator@example.com"
 
 @dataclass(frozen=True)
 class LocalStudio:
-    """A Label Studio that runs: its address, the account, the account's legacy token, and where local files lie."""
+    """A Label Studio that runs.
+
+    email, password, token: the account, and its legacy token.
+    files: folder of the local files that it serves.
+    api: its API.
+    """
 
     url: str
     email: str
     password: str
     token: str
     files: Path
+    api: Studio
 
     @property
     def variables(self) -> dict[str, str]:
         """The backend's settings that let it in."""
-        return {"LABEL_STUDIO_URL": self.url, "LABEL_STUDIO_API_KEY": self.token}
+        return _variables(self.url, self.token)
 
     def file_address(self, name: str) -> str:
         """What a task's data holds for a file in `files`."""
         return f"/data/local-files/?d={self.files.name}/{name}"
-
-    def client(self) -> Studio:
-        """Its API."""
-        return Studio(Settings.model_validate(self.variables))
 
 
 @contextmanager
@@ -78,16 +80,18 @@ def studio_running(folder: Path, port: int, **variables: str) -> Iterator[LocalS
         **variables,
     }
     command = [str(PROGRAM), "start", "--no-browser", "--internal-host", "127.0.0.1", "--port", str(port)]
-    with running(command, environment, f"{url}/health", folder / "label-studio.log"):
-        yield LocalStudio(url, EMAIL, password, token, folder / "files")
+    with (
+        running(command, environment, f"{url}/health", folder / "label-studio.log"),
+        closing(Studio(Settings.model_validate(_variables(url, token)))) as api,
+    ):
+        yield LocalStudio(url, EMAIL, password, token, folder / "files", api)
 
 
 def make_project(studio: LocalStudio, title: str, config: str) -> int:
     """Make a project that may show the local files. Returns its number."""
-    client = studio.client()
-    project = int(client.post("/api/projects/", {"title": title, "label_config": config})["id"])
+    project = int(studio.api.post("/api/projects/", {"title": title, "label_config": config})["id"])
     storage = {"project": project, "path": str(studio.files), "use_blob_urls": True}
-    client.post("/api/storages/localfiles", storage)
+    studio.api.post("/api/storages/localfiles", storage)
     return project
 
 
@@ -96,13 +100,16 @@ def connect_backend(studio: LocalStudio, project: int, address: str, user: str =
 
     user, password: of its basic authentication.
     """
-    client = studio.client()
-    if any(backend["url"] == address for backend in client.get(f"/api/ml?project={project}")):
+    if any(backend["url"] == address for backend in studio.api.get(f"/api/ml?project={project}")):
         return
     entry: dict[str, Any] = {"project": project, "url": address, "title": "RefAM", "is_interactive": True}
     if user:
         entry |= {"auth_method": "BASIC_AUTH", "basic_auth_user": user, "basic_auth_pass": password}
-    client.post("/api/ml", entry)
+    studio.api.post("/api/ml", entry)
+
+
+def _variables(url: str, token: str) -> dict[str, str]:
+    return {"LABEL_STUDIO_URL": url, "LABEL_STUDIO_API_KEY": token}
 
 
 def _secret(file: Path, size: int) -> str:

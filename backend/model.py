@@ -19,6 +19,7 @@ __all__ = ["Answer", "RefAMBackend", "refuse"]
 Prediction = dict[str, Any]
 Task = Mapping[str, Any]
 MANY = 200  # tasks in one request; queueing more takes longer than an answer should
+OPENING_SECONDS = 5  # that a task's page waits for a mask which somebody else is about to store
 NOT_YET: list[Any] = []  # Label Studio stores nothing for an empty list, and logs no error
 
 
@@ -100,6 +101,8 @@ class RefAMBackend(LabelStudioMLBase):  # type: ignore[misc]
             outcomes[0] = self._queue.wait(requests[0], self._settings.inline_seconds)
         if writes:
             self._withhold(outcomes, ready, claimed)
+            if alone and outcomes[0] is None and ready and not claimed:  # Label Studio shows what is stored by then
+                self._outbox.wait(requests[0], OPENING_SECONDS)
         answer = _assemble(tasks, context, outcomes, self._queue, self._settings)
         return replace(answer, errors=answer.errors + obstacles)
 

@@ -14,6 +14,7 @@ Keys:
 
 import hashlib
 import json
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ __all__ = ["Outbox", "Target"]
 
 PROJECTS = "refam:projects"
 READ = "read-"  # ids of jobs that read tasks begin with it
+LOOK = 0.1  # seconds between two looks at a result that is being written
 DUE_LIFETIME = 30 * 86400  # seconds
 
 
@@ -95,6 +97,12 @@ class Outbox:
             for request in requests:
                 pipe.hexists(_due(request.job_id()), Target.of(request).key)
             return [bool(found) for found in pipe.execute()]
+
+    def wait(self, request: TaskRequest, seconds: float) -> None:
+        """Until a request's result has been written, for that long at most."""
+        deadline = time.monotonic() + seconds
+        while self.pending([request])[0] and time.monotonic() < deadline:
+            time.sleep(LOOK)
 
     def settle(self, job_id: str, target: Target) -> None:
         """The task needs nothing more."""

@@ -36,6 +36,10 @@ class Studio:
         self._client = httpx.Client(timeout=TIMEOUT, trust_env=False, transport=transport)
         self._access: tuple[str, float] | None = None
 
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.close()
+
     def owns(self, url: httpx.URL) -> bool:
         """Whether `url` has Label Studio's own scheme, host and port."""
         return self.url is not None and _origin(url) == _origin(httpx.URL(self.url))

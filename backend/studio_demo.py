@@ -46,8 +46,9 @@ def run(settings: Settings, folder: Path, port: int, count: int) -> int:
                 "REFAM_BACKEND_STATE_DIR": str(folder.absolute() / "backend"),
             }
             with backend_running(variables, folder / "backend.log") as address:
-                connect_backend(studio, project, address)
                 own = Settings.model_validate(variables)
+                password = own.basic_auth_pass.get_secret_value() if own.basic_auth_pass else ""
+                connect_backend(studio, project, address, own.basic_auth_user or "", password)
                 _wait_for_worker(own)
                 if prelabel(own, Selection(str(project)), console) == INTERRUPTED:
                     return INTERRUPTED
@@ -62,16 +63,15 @@ def run(settings: Settings, folder: Path, port: int, count: int) -> int:
 
 def _sample_project(studio: LocalStudio, count: int) -> int:
     """The number of the sample project, which is made if it is not there."""
-    client = studio.client()
-    project = next((p["id"] for p in client.get("/api/projects/")["results"] if p["title"] == TITLE), None)
+    project = next((p["id"] for p in studio.api.get("/api/projects/")["results"] if p["title"] == TITLE), None)
     if project is None:
         project = make_project(studio, TITLE, LABEL_CONFIG.read_text())
-    if not client.project(str(project))["task_number"]:
+    if not studio.api.project(str(project))["task_number"]:
         write_sample(studio.files, count)
         tasks = json.loads((studio.files / "tasks.json").read_text())
         for task in tasks:
             task["data"]["image"] = studio.file_address(task["data"]["image"])
-        client.post(f"/api/projects/{project}/import", tasks)
+        studio.api.post(f"/api/projects/{project}/import", tasks)
     return int(project)
 
 

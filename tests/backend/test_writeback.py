@@ -220,6 +220,20 @@ def test_two_writers_write_once(studio, settings, run_jobs, queue, desk):
     once(studio, numbers)
 
 
+def test_a_page_waits_for_a_mask_that_somebody_else_is_about_to_store(client, studio, run_jobs, desk):
+    numbers = studio.add_tasks(7, texts("left"))
+    (request,) = desk.queue_tasks("7", CONFIG, [studio.task(numbers[0])])
+    target = Target.of(request)
+    assert desk.outbox.claim([target], studio.version, 60) == [True]
+    run_jobs()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(studio.retrieve, client, 7, numbers)
+        time.sleep(1)
+        assert not answer.done()
+        desk.outbox.settle(request.job_id(), target)
+        assert answer.result() == [[]]
+
+
 def writer(desk, job_id):
     with serving_studio(desk):
         write(job_id)

@@ -1,0 +1,205 @@
+"""For all tests: one real Label Studio, one backend with embedded model and basic authentication, one Chromium."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from backend.local_studio import LocalStudio, connect_backend, make_project, studio_running
+from backend.programs import backend_running, free_port
+from backend.queue import JobQueue, connect
+from backend.sample import SampleTask, write_sample
+from backend.settings import PREFIX, Settings, variables
+from refam.pipeline import RefAM
+from tests.e2e.editor import Editor
+
+ROOT = Path(__file__).parents[2]
+SCREENSHOTS = ROOT / "build" / "e2e"
+CONFIG = (ROOT / "label_config.xml").read_text()
+REFUSED = "127.0.0.9"  # Label Studio refuses it as it refuses, without USE_DEFAULT_BANNED_SUBNETS=false, all like it
+USER, PASSWORD = "label studio", "a pass:word"
+PICTURES = 24
+PATIENCE = 600  # seconds; a busy machine makes few masks a minute
+
+
+def eventually(check: Callable[[], bool]) -> None:
+    """Wait until `check` answers yes."""
+    deadline = time.monotonic() + PATIENCE
+    while not check():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(1)  # asking takes time from those who are waited for
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The running backend: its address, its settings, its variables, its queue."""
+
+    address: str
+    settings: Settings
+    variables: dict[str, str]
+    queue: JobQueue
+
+
+@pytest.fixture(scope="session", autouse=True)
+def environment() -> Iterator[None]:
+    """No settings of the machine that runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("REFAM_") or name in variables()]:
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def studio(environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStudio]:
+    folder = tmp_path_factory.mktemp("studio")
+    with studio_running(folder, free_port(), USER_ADDITIONAL_BANNED_SUBNETS=f"{REFUSED}/32") as studio:
+        yield studio
+
+
+@pytest.fixture(scope="session")
+def token(studio: LocalStudio) -> str:
+    """A personal access token."""
+    return str(studio.api.post("/api/token/", {})["token"])
+
+
+@pytest.fixture(scope="session")
+def backend(studio: LocalStudio, token: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    folder = tmp_path_factory.mktemp("backend")
+    settings = {
+        "LABEL_STUDIO_URL": studio.url,
+        "LABEL_STUDIO_API_KEY": token,
+        "BASIC_AUTH_USER": USER,
+        "BASIC_AUTH_PASS": PASSWORD,
+        f"{PREFIX}STATE_DIR": str(folder),
+        f"{PREFIX}PORT": str(free_port()),
+    }
+    with backend_running(settings, folder / "backend.log") as address:
+        own = Settings.model_validate(settings)
+        with closing(connect(own)) as connection:
+            yield Backend(address, own, settings, JobQueue(connection, own))
+
+
+@pytest.fixture(scope="session")
+def sample(studio: LocalStudio) -> list[SampleTask]:
+    """Pictures with texts, which Label Studio serves as local files."""
+    return write_sample(studio.files, PICTURES)
+
+
+@pytest.fixture(scope="session")
+def refam(environment: None) -> RefAM:
+    """The model that the backend's worker runs, too."""
+    return RefAM.from_config(Settings().refam)  # type: ignore[call-arg]
+
+
+class Api:
+    """Label Studio's API, as its own pages and users' scripts call it."""
+
+    def __init__(self, studio: LocalStudio, client: httpx.Client) -> None:
+        self._studio = studio
+        self._client = client
+
+    def ask(self, method: str, path: str, content: Any = None) -> Any:
+        response = self._client.request(method, path, json=content)
+        assert response.is_success, f"{response.status_code} {response.text[:500]}"
+        return response.json() if response.content else None
+
+    def refused(self, method: str, path: str, content: Any) -> tuple[int, str]:
+        """Status and detail of a request that Label Studio refuses."""
+        response = self._client.request(method, path, json=content)
+        return response.status_code, response.json().get("detail", "")
+
+    def add_tasks(self, project: int, entries: list[tuple[str, str]]) -> list[int]:
+        """Import (picture's name, text); returns the tasks' numbers."""
+        data = [{"image": self._studio.file_address(picture), "text": text} for picture, text in entries]
+        known = {task["id"] for task in self.tasks(project)}
+        self.ask("POST", f"/api/projects/{project}/import", [{"data": entry} for entry in data])
+        return sorted(task["id"] for task in self.tasks(project) if task["id"] not in known)
+
+    def tasks(self, project: int) -> list[dict[str, Any]]:
+        # "task_only" keeps Label Studio from asking the backend for predictions
+        path = f"/api/tasks?project={project}&page_size=1000&fields=task_only"
+        return list(self.ask("GET", path)["tasks"])
+
+    def predictions(self, task: int) -> list[dict[str, Any]]:
+        return list(self.ask("GET", f"/api/predictions/?task={task}"))
+
+    def per_task(self, project: int) -> list[int]:
+        """How many predictions each task has."""
+        return [task["total_predictions"] for task in self.tasks(project)]
+
+    def retrieve(self, project: int, tasks: list[int]) -> Any:
+        """What Actions > Retrieve predictions does."""
+        content = {"selectedItems": {"all": False, "included": tasks}}
+        return self.ask("POST", f"/api/dm/actions?id=retrieve_tasks_predictions&project={project}", content)
+
+    def backend_state(self, project: int) -> dict[str, Any]:
+        """What Settings > Model shows; Label Studio asks the backend anew."""
+        (state,) = self.ask("GET", f"/api/ml?project={project}")
+        return dict(state)
+
+
+@pytest.fixture(scope="session")
+def api(studio: LocalStudio) -> Iterator[Api]:
+    headers = {"Authorization": f"Token {studio.token}"}
+    with httpx.Client(base_url=studio.url, headers=headers, timeout=PATIENCE, trust_env=False) as client:
+        yield Api(studio, client)
+
+
+@pytest.fixture
+def unconnected(studio: LocalStudio, request: pytest.FixtureRequest) -> int:
+    """A project of the test's own, without a backend."""
+    return make_project(studio, request.node.name[:50], CONFIG)
+
+
+@pytest.fixture
+def join(studio: LocalStudio, backend: Backend) -> Callable[[int], None]:
+    """Connects the backend to a project."""
+    return lambda project: connect_backend(studio, project, backend.address, USER, PASSWORD)
+
+
+@pytest.fixture
+def project(unconnected: int, join: Callable[[int], None]) -> int:
+    """A project of the test's own, with the backend connected."""
+    join(unconnected)
+    return unconnected
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    assert chromium, "Chromium is missing: `make e2e` installs it."
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def page(browser: Browser, studio: LocalStudio) -> Page:
+    """A page of somebody who has logged in."""
+    page = browser.new_page(viewport={"width": 1300, "height": 950})
+    page.set_default_timeout(PATIENCE * 1000)
+    page.goto(f"{studio.url}/user/login")
+    page.fill("input[name=email]", studio.email)
+    page.fill("input[name=password]", studio.password)
+    page.click("button[type=submit]")
+    page.wait_for_url(lambda url: "/user/login" not in url)
+    page.evaluate("localStorage.setItem('autoAnnotation', 'true')")
+    return page
+
+
+@pytest.fixture
+def editor(page: Page, studio: LocalStudio, request: pytest.FixtureRequest) -> Iterator[Editor]:
+    """Label Studio's editor; a screenshot of how it was left is taken."""
+    yield Editor(page, studio.url)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{request.node.name}.png")

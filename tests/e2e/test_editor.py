@@ -1,0 +1,136 @@
+"""What an annotator sees and does, in a real browser: masks are compared pixel by pixel with those the model makes."""
+
+import numpy as np
+import pytest
+from label_studio_sdk.converter.brush import decode_rle
+
+from refam.clicks import Box, Clicks
+from refam.evaluate import intersection_over_union
+from refam.heatmap import Point
+from tests.e2e.editor import read_mask
+
+WORDLESS = "of the"  # no word to look for: the task has no prediction, and clicks decide alone
+
+
+@pytest.fixture
+def opened(project, api, editor, sample):
+    """A function that opens a new task with the picture of a sample task, and with this text."""
+
+    def open_task(entry, text):
+        (task,) = api.add_tasks(project, [(entry.picture.name, text)])
+        editor.open(project, task)
+        return task
+
+    return open_task
+
+
+def centre(mask):
+    """The pixel of a mask that is nearest to its middle, as fractions of width and height."""
+    rows, columns = np.nonzero(mask)
+    nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+    return (columns[nearest] + 0.5) / mask.shape[1], (rows[nearest] + 0.5) / mask.shape[0]
+
+
+def clicks_of(editor, size):
+    """The key points that the editor holds, in pixels."""
+    points = [r for r in editor.results() if r["type"] == "keypointlabels"]
+    return tuple(
+        Point(r["value"]["x"] / 100 * size[0], r["value"]["y"] / 100 * size[1], r.get("is_positive") is not False)
+        for r in points
+    )
+
+
+def test_a_task_that_is_opened_shows_its_mask(opened, editor, sample, refam):
+    entry = sample[1]
+    opened(entry, entry.text)
+    mask = editor.wait_for_mask()
+    assert intersection_over_union(mask, refam.segment(entry.image, entry.text).mask) >= 0.99
+
+
+def test_a_typed_prompt_is_answered_with_its_mask(opened, editor, sample, refam):
+    entry = sample[1]
+    opened(entry, WORDLESS)
+    editor.type_prompt(entry.text)
+    suggested = editor.wait_for_suggestion()
+    assert editor.texts() == [entry.text]
+    expected = refam.segment(entry.image, entry.text).mask
+    assert intersection_over_union(suggested, expected) >= 0.99
+    editor.accept()
+    assert intersection_over_union(editor.wait_for_mask(), expected) >= 0.99
+
+
+def test_clicks_say_what_to_mask_and_what_not(opened, editor, sample, refam):
+    entry = sample[1]
+    opened(entry, WORDLESS)
+    x, y = centre(entry.mask)
+    editor.click(x, y)
+    first = editor.wait_for_suggestion()
+    clicks = clicks_of(editor, entry.image.size)
+    assert [click.target for click in clicks] == [True]
+    assert (clicks[0].x, clicks[0].y) == pytest.approx((x * 512, y * 512), abs=2)
+    assert intersection_over_union(first, refam.select(entry.image, Clicks(clicks)).mask) >= 0.99
+
+    seen = editor.suggestion()
+    editor.click(0.02, 0.02, negative=True)
+    second = editor.wait_for_suggestion(other_than=seen)
+    clicks = clicks_of(editor, entry.image.size)
+    assert [click.target for click in clicks] == [True, False]
+    assert intersection_over_union(second, refam.select(entry.image, Clicks(clicks)).mask) >= 0.99
+
+
+def test_a_click_refines_what_the_text_found(opened, editor, sample, refam):
+    entry = sample[1]
+    opened(entry, WORDLESS)
+    editor.type_prompt(entry.text)
+    editor.wait_for_suggestion()
+    seen = editor.suggestion()
+    editor.click(*centre(entry.mask))
+    both = editor.wait_for_suggestion(other_than=seen)
+    clicks = Clicks(clicks_of(editor, entry.image.size))
+    assert intersection_over_union(both, refam.select(entry.image, clicks, entry.text).mask) >= 0.99
+
+
+def test_a_rectangle_is_answered_with_the_mask_of_what_is_in_it(opened, editor, sample, refam):
+    entry = sample[1]
+    opened(entry, WORDLESS)
+    rows, columns = np.nonzero(entry.mask)
+    editor.draw_box(columns.min() / 512, rows.min() / 512, columns.max() / 512, rows.max() / 512)
+    suggested = editor.wait_for_suggestion()
+    (drawn,) = [r["value"] for r in editor.results() if r["type"] == "rectanglelabels"]
+    sides = drawn["x"], drawn["y"], drawn["x"] + drawn["width"], drawn["y"] + drawn["height"]
+    box = Box(*(5.12 * side for side in sides))
+    assert intersection_over_union(suggested, refam.select(entry.image, Clicks((), box)).mask) >= 0.99
+
+
+def test_why_there_is_no_mask_is_shown_to_the_annotator(opened, editor, sample):
+    opened(sample[1], WORDLESS)
+    editor.type_prompt(WORDLESS)
+    editor.page.wait_for_selector("text=⚠")
+    typed, reason = editor.texts()
+    assert typed == WORDLESS
+    assert reason.startswith("⚠ text:")
+
+
+def test_an_edited_mask_is_submitted_and_read_back(opened, editor, sample, api):
+    entry = sample[1]
+    task = opened(entry, entry.text)
+    before = editor.wait_for_mask()
+    (prediction,) = api.predictions(task)
+    x, y = centre(before)
+    editor.stroke("eraser", (x - 0.1, y), (x + 0.1, y))
+    erased = editor.wait_for_mask()
+    assert before[int(y * 512), int(x * 512)]
+    assert not erased[int(y * 512), int(x * 512)]
+    editor.stroke("brush-tool", (0.05, 0.05), (0.2, 0.05))
+    extended = editor.wait_for_mask()
+    assert not erased[int(0.05 * 512), int(0.1 * 512)]
+    assert extended[int(0.05 * 512), int(0.1 * 512)]
+
+    editor.submit()
+    (annotation,) = api.ask("GET", f"/api/tasks/{task}/annotations/")
+    (result,) = annotation["result"]
+    assert (annotation["parent_prediction"], result["origin"]) == (prediction["id"], "prediction-changed")
+    alpha = decode_rle(result["value"]["rle"])[3::4]
+    assert len(np.unique(alpha)) > 2, "the edges are soft"
+    assert intersection_over_union(read_mask(result), extended) >= 0.99
+    assert [p["id"] for p in api.predictions(task)] == [prediction["id"]]
