@@ -66,7 +66,7 @@ def test_clicks_say_what_to_mask_and_what_not(opened, editor, sample, refam):
     editor.click(x, y)
     first = editor.wait_for_suggestion()
     clicks = clicks_of(editor, entry.image.size)
-    assert [click.target for click in clicks] == [True]
+    assert [click.on_target for click in clicks] == [True]
     assert (clicks[0].x, clicks[0].y) == pytest.approx((x * 512, y * 512), abs=2)
     assert intersection_over_union(first, refam.select(entry.image, Clicks(clicks)).mask) >= 0.99
 
@@ -74,7 +74,7 @@ def test_clicks_say_what_to_mask_and_what_not(opened, editor, sample, refam):
     editor.click(0.02, 0.02, negative=True)
     second = editor.wait_for_suggestion(other_than=seen)
     clicks = clicks_of(editor, entry.image.size)
-    assert [click.target for click in clicks] == [True, False]
+    assert [click.on_target for click in clicks] == [True, False]
     assert intersection_over_union(second, refam.select(entry.image, Clicks(clicks)).mask) >= 0.99
 
 
