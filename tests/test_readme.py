@@ -51,7 +51,7 @@ def test_every_command_is_described_and_exists(program: str, app: typer.Typer):
 
 def test_files_and_make_targets_that_are_named_exist():
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"(?:`|^    )make ([a-z]+)", README, flags=re.MULTILINE):
+    for target in re.findall(r"(?:`|^    )make ([a-z0-9]+)", README, flags=re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
     for link in re.findall(r"\]\(([^):]+)\)", README):
         assert (ROOT / link).exists(), link
