@@ -67,7 +67,7 @@ def test_clicks_say_what_to_mask_and_what_not(opened, editor, sample, refam):
     first = editor.wait_for_suggestion()
     clicks = clicks_of(editor, entry.image.size)
     assert [click.on_target for click in clicks] == [True]
-    assert (clicks[0].x, clicks[0].y) == pytest.approx((x * 512, y * 512), abs=2)
+    assert entry.mask[int(clicks[0].y), int(clicks[0].x)]
     assert intersection_over_union(first, refam.select(entry.image, Clicks(clicks)).mask) >= 0.99
 
     seen = editor.suggestion()
@@ -119,12 +119,10 @@ def test_an_edited_mask_is_submitted_and_read_back(opened, editor, sample, api):
     x, y = centre(before)
     editor.stroke("eraser", (x - 0.1, y), (x + 0.1, y))
     erased = editor.wait_for_mask()
-    assert before[int(y * 512), int(x * 512)]
-    assert not erased[int(y * 512), int(x * 512)]
-    editor.stroke("brush-tool", (0.05, 0.05), (0.2, 0.05))
+    assert (before & ~erased).sum() > 100
+    editor.stroke("brush-tool", (0.1, 0.1), (0.3, 0.1))
     extended = editor.wait_for_mask()
-    assert not erased[int(0.05 * 512), int(0.1 * 512)]
-    assert extended[int(0.05 * 512), int(0.1 * 512)]
+    assert (extended & ~before).sum() > 100
 
     editor.submit()
     (annotation,) = api.ask("GET", f"/api/tasks/{task}/annotations/")
