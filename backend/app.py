@@ -87,15 +87,14 @@ def create_app(settings: Settings, queue: JobQueue) -> FastAPI:
         return {"status": "UP", "model_class": RefAMBackend.__name__}
 
     @app.post("/setup", dependencies=protected, openapi_extra=described(SetupBody))
-    async def setup(request: Request) -> Response:
+    async def setup(request: Request, background: BackgroundTasks) -> Response:
         raw = await _body(request, settings.request_max_bytes)
 
         def check() -> Any:
             body = parse(SetupBody, raw)
             read_label_config(body.label_config)
             if body.project_number:
-                with suppress(RedisError):  # without Redis, Label Studio shall still show "Connected"
-                    outbox.meet_project(body.project_number)
+                background.add_task(_meet, outbox, body.project_number)
             return {"model_version": settings.model_version}
 
         return await in_thread(check)
@@ -167,6 +166,12 @@ def serve(settings: Settings) -> None:
     )
     with suppress(KeyboardInterrupt):  # uvicorn raises it anew once it has stopped
         _Server(config, queue).run()
+
+
+def _meet(outbox: Outbox, project: str) -> None:
+    """Note a project, beside the answer: without Redis, Label Studio shall still show "Connected", and within 3 s."""
+    with suppress(RedisError):
+        outbox.meet_project(project)
 
 
 def _password_check(settings: Settings) -> Callable[[Request], None]:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from backend.errors import BackendError
+from backend.lifeline import end_with_parent
 from backend.settings import Settings, load_settings
 from refam.errors import RefAMError
 
@@ -36,25 +37,33 @@ def up() -> None:
     _exit_with(lambda settings: run(settings, typer.echo))
 
 
+EndWithParent = Annotated[bool, typer.Option("--end-with-parent", hidden=True)]
+
+
 @app.command()
-def serve() -> None:
+def serve(tied: EndWithParent = False) -> None:
     """Start the web server that Label Studio connects to."""
     from backend.app import serve as run  # noqa: PLC0415
 
+    if tied:
+        end_with_parent()
     _exit_with(run)
 
 
 @app.command()
 def worker(
     burst: Annotated[bool, typer.Option(help="Stop when the queues are empty.")] = False,
+    tied: EndWithParent = False,
 ) -> None:
     """Start one worker, which loads the model on REFAM_DEVICE and makes the masks."""
+    if tied:
+        end_with_parent()
 
     def run(settings: Settings) -> int:
         from backend.queue import connect  # noqa: PLC0415
         from backend.worker import work  # noqa: PLC0415
 
-        return work(connect(settings), settings, burst=burst)
+        return work(connect(settings, patient=True), settings, burst=burst)
 
     _exit_with(run)
 

@@ -80,7 +80,7 @@ def prelabel(settings: Settings, selection: Selection, console: Console, *, repl
 
     Raises SettingsError without Label Studio's address and token, and what Desk and Studio raise.
     """
-    queue = JobQueue(connect(settings), settings)
+    queue = JobQueue(connect(settings, patient=True), settings)
     desk = Desk.open(queue, _studio(settings), settings)
     for obstacle in queue.obstacles():
         console.print(f"[yellow]{escape(obstacle['message'])} {escape(obstacle['remedy'])} Tasks wait until then.[/]")

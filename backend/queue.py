@@ -19,7 +19,10 @@ from enum import StrEnum
 from typing import Any, cast
 
 from redis import Redis
+from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry as Backoff
 from rq import Queue, Retry
 from rq.callbacks import Callback
 from rq.exceptions import NoSuchJobError
@@ -33,6 +36,7 @@ from backend.known_jobs import KnownJob
 from backend.labels import TaskRequest
 from backend.progress import Progress, ProjectState
 from backend.settings import Settings
+from backend.sweep import ENDED, TakingQueue
 
 __all__ = ["JobQueue", "Outcome", "Priority", "connect"]
 
@@ -40,9 +44,9 @@ COUNTS, FAILURES, FAILURE, PROBLEMS = "refam:counts", "refam:failures", "refam:f
 PROBLEM_LIFETIME = 300  # seconds; a worker that still cannot start says so again
 LOOK = 0.5  # seconds, at most, between two looks at a job that is waited for
 AT_ONCE = 500  # jobs enqueued in one round trip
-ENDED = (JobStatus.FINISHED, JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED)
 SUGGESTION_TTL = 300  # seconds that a suggestion is kept: clicks are rarely repeated, and masks are large
-SOCKET_TIMEOUT = 30  # seconds; longer than any blocking command
+SOCKET_TIMEOUT = 5  # seconds that Redis may take to answer
+PATIENCE = 70  # further tries to reach a Redis that is gone, about two minutes
 
 # Stores a job and puts it into its queue, unless it exists. RQ's own script does the same, but not in a pipeline.
 ENQUEUE = """
@@ -98,16 +102,31 @@ class Outcome:
         return {"prediction": self.prediction, "failure": self.failure}
 
 
-def connect(settings: Settings) -> Redis:
-    """A connection to the Redis in use, tried out. Raises QueueUnavailableError, naming the remedy."""
-    connection = Redis.from_url(settings.redis_address, socket_timeout=SOCKET_TIMEOUT, socket_connect_timeout=5)
+def connect(settings: Settings, *, patient: bool = False) -> Redis:
+    """A connection to the Redis in use, tried out. Raises QueueUnavailableError, naming the remedy.
+
+    patient: once Redis was there, wait for minutes where it is gone. Otherwise commands soon raise RedisError.
+    """
+    connection = _client(settings, tries=2)
     try:
         connection.ping()
-    except (RedisConnectionError, OSError) as error:
+    except (RedisConnectionError, RedisTimeoutError, OSError) as error:
         where = "the Redis of REDIS_URL" if settings.redis_url else f"the private Redis in {settings.state_dir}"
         remedy = "Check REDIS_URL." if settings.redis_url else "Run `refam-backend up`, or set REDIS_URL."
         raise QueueUnavailableError(f"{where} cannot be reached ({type(error).__name__}). {remedy}") from None
+    if patient:
+        connection.close()
+        connection = _client(settings, tries=PATIENCE)
     return connection
+
+
+def _client(settings: Settings, tries: int) -> Redis:
+    return Redis.from_url(
+        settings.redis_address,
+        socket_timeout=SOCKET_TIMEOUT,
+        socket_connect_timeout=SOCKET_TIMEOUT,
+        retry=Backoff(ExponentialBackoff(base=0.1, cap=2), tries),
+    )
 
 
 class JobQueue:
@@ -123,7 +142,9 @@ class JobQueue:
         self._take = connection.register_script(TAKE)
         self.progress = Progress(connection)
         self.queues = {
-            priority: Queue(f"refam-{priority}", connection=connection, job_class=KnownJob, serializer=JSONSerializer)
+            priority: TakingQueue(
+                f"refam-{priority}", connection=connection, job_class=KnownJob, serializer=JSONSerializer
+            )
             for priority in Priority
         }
 

@@ -29,6 +29,7 @@ class RedisServer:
     def __init__(self, settings: Settings) -> None:
         self._socket = settings.redis_socket.absolute()
         self._folder = self._socket.parent
+        self._fsync = settings.redis_fsync
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -72,7 +73,7 @@ class RedisServer:
             "unixsocketperm": "700",
             "dir": str(self._folder),
             "appendonly": "yes",
-            "appendfsync": "everysec",
+            "appendfsync": self._fsync,
             "save": "",
             "maxmemory-policy": "noeviction",
             "logfile": str(self._folder / "redis.log"),

@@ -85,6 +85,12 @@ class Settings(BaseSettings):
         validation_alias=f"{PREFIX}STATE_DIR",
         description="Folder of the private Redis: its socket and its data. Default: ~/.local/state/refam-backend.",
     )
+    redis_fsync: Literal["always", "everysec"] = Field(
+        "always",
+        validation_alias=f"{PREFIX}REDIS_FSYNC",
+        description="When the private Redis writes to disk: always loses nothing that was accepted, "
+        "everysec may lose the last second with the machine, and is faster.",
+    )
     devices: Names = Field(
         (),
         validation_alias=f"{PREFIX}DEVICES",

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 import httpx
+from redis.exceptions import RedisError
 
 from backend.errors import QueueUnavailableError
 from backend.queue import JobQueue, connect
@@ -40,10 +41,15 @@ class Child:
     pause: float = FIRST_PAUSE
 
     def start(self) -> None:
-        """Start it in a session of its own: Ctrl+C reaches `up` alone, which stops all in order."""
-        arguments = [sys.executable, "-m", "backend", *self.command]
+        """Start it in a session of its own: Ctrl+C reaches `up` alone, which stops all in order.
+
+        Its standard input is a pipe that nothing is written to: see backend.lifeline.
+        """
+        arguments = [sys.executable, "-m", "backend", *self.command, "--end-with-parent"]
+        if self.process and self.process.stdin:
+            self.process.stdin.close()
         self.process = subprocess.Popen(  # noqa: S603  # our own program, our own arguments
-            arguments, env={**os.environ, **self.environment}, stdin=subprocess.DEVNULL, start_new_session=True
+            arguments, env={**os.environ, **self.environment}, stdin=subprocess.PIPE, start_new_session=True
         )
         self.started, self.restart_at = time.monotonic(), None
 
@@ -103,8 +109,7 @@ def up(settings: Settings, say: Say) -> int:
                 return 1
             while not stop.wait(LOOK):
                 if redis and not redis.is_alive():
-                    say("redis stopped; starting it again")
-                    redis.start()
+                    _start_again(redis, say)
                 for child in children:
                     child.keep_alive(say)
         finally:
@@ -115,6 +120,14 @@ def up(settings: Settings, say: Say) -> int:
                 redis.stop()
             say("stopped")
     return 0
+
+
+def _start_again(redis: RedisServer, say: Say) -> None:
+    say("redis stopped; starting it again")
+    try:
+        redis.start()
+    except QueueUnavailableError as error:
+        say(f"redis   failed  {error}")
 
 
 def _workers(settings: Settings) -> list[Child]:
@@ -137,7 +150,7 @@ def _announce(settings: Settings, queue: JobQueue, children: list[Child], stop: 
     say(f"web     ready   {address}")
     pids = {str(worker.process.pid) for worker in workers if worker.process}
     while not stop.wait(LOOK):
-        ready = [entry for entry in queue.workers() if entry["pid"] in pids]
+        ready = [entry for entry in _registered(queue) if entry["pid"] in pids]
         if len(ready) == len(workers):
             for entry in ready:
                 say(f"worker  ready   {entry['model_version']} on {entry['device']}")
@@ -147,6 +160,13 @@ def _announce(settings: Settings, queue: JobQueue, children: list[Child], stop: 
             say("worker  failed  see above; it is tried again, and tasks wait in the queue")
             break
     return True
+
+
+def _registered(queue: JobQueue) -> list[dict[str, str]]:
+    try:
+        return queue.workers()
+    except RedisError:
+        return []
 
 
 def _is_healthy(address: str) -> bool:

@@ -3,25 +3,27 @@
 import logging
 import os
 import socket
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from redis import Redis
+from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq.job import Job
-from rq.scheduler import RQScheduler
 from rq.serializers import JSONSerializer
+from rq.utils import now
 from rq.worker import SimpleWorker
+from rq.worker_registration import clean_worker_registry
 
+from backend import sweep
 from backend.errors import TaskError
 from backend.image_cache import ImageCache
 from backend.images import ImageLoader
 from backend.jobs import Predictor, Segmenter, serving
 from backend.known_jobs import KnownJob
 from backend.prefetch import Prefetcher
-from backend.queue import JobQueue
+from backend.pulse import Pulse
+from backend.queue import JobQueue, connect
 from backend.settings import Settings
 from backend.studio import Studio
 from backend.studio_jobs import Desk, serving_studio
@@ -32,8 +34,6 @@ __all__ = ["MODEL_MISSING", "RefAMWorker", "load_refam", "work"]
 
 logger = logging.getLogger(__name__)
 
-PULSE = 2  # seconds between heartbeats
-LIFE = 30  # seconds after its last heartbeat that a worker counts as dead and its job as abandoned
 MODEL_MISSING = 78  # exit code, EX_CONFIG: nothing but a change of settings or files will help
 
 
@@ -67,13 +67,14 @@ def work(
     predictor = Predictor(segmenter, images, queue, settings)
     try:
         with serving(predictor), serving_studio(Desk.open(queue, studio, settings)):
-            RefAMWorker(queue, settings).work(burst=burst, logging_level=settings.log_level)
+            worker = RefAMWorker(queue, settings)
+            worker.work(burst=burst, logging_level=settings.log_level)
     except RedisError as error:
         logger.error("Redis is gone (%s).", type(error).__name__)
         return 1
     finally:
         images.close()
-    return 0
+    return 0 if burst or worker.was_told_to_stop else 1
 
 
 def _problem(error: RefAMError) -> TaskError:
@@ -85,10 +86,9 @@ def _problem(error: RefAMError) -> TaskError:
 
 
 class RefAMWorker(SimpleWorker):
-    """RQ's worker that does not fork, with a heartbeat while a job runs, and with the scheduler in a thread.
+    """RQ's worker that does not fork, since a forked child of a process that has run torch hangs.
 
-    A forked child of a process that has run torch hangs, so neither jobs nor the scheduler that brings back retries
-    may fork.
+    What RQ does in children and at intervals of minutes, backend.pulse does in a thread.
     """
 
     def __init__(self, queue: JobQueue, settings: Settings) -> None:
@@ -97,19 +97,24 @@ class RefAMWorker(SimpleWorker):
             name=f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}",
             connection=queue.connection,
             job_class=KnownJob,
+            queue_class=sweep.TakingQueue,
             serializer=JSONSerializer,
-            worker_ttl=LIFE,
-            maintenance_interval=LIFE // 2,
-            job_monitoring_interval=PULSE,
+            worker_ttl=sweep.LIFE,
         )
         self._settings = settings
-        self._stopped = threading.Event()
+        self._pulse = Pulse(self, connect(settings))
+
+    @property
+    def was_told_to_stop(self) -> bool:
+        """Whether it stopped because of a signal."""
+        return self._shutdown_requested_date is not None
 
     def serialize(self) -> dict[str, Any]:
         """What Redis holds of this worker; `JobQueue.workers` reads it."""
         refam = self._settings.refam
         own = {
             "name": self.name,
+            "state": self.get_state(),
             "model_version": self._settings.model_version,
             "model": refam.model,
             "device": refam.device,
@@ -118,29 +123,35 @@ class RefAMWorker(SimpleWorker):
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
         """A job is abandoned when the heartbeat stops, however long it may run."""
-        return LIFE
+        return sweep.LIFE
 
-    def work(self, *args: Any, **kwargs: Any) -> bool:
-        """Work until told to stop, with a pulse beside it."""
-        pulse = threading.Thread(target=self._beat, name="pulse", daemon=True)
-        pulse.start()
-        try:
-            return bool(super().work(*args, **kwargs))
-        finally:
-            self._stopped.set()
-            pulse.join()
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """A worker without heartbeat is forgotten after the same time."""
+        super().heartbeat(sweep.LIFE, pipeline)
 
-    def _beat(self) -> None:
-        scheduler = RQScheduler(
-            self.queues, self.connection, interval=PULSE, logging_level=logging.WARNING, serializer=JSONSerializer
-        )
-        while not self._stopped.wait(PULSE):
-            try:
-                for execution in list(self.executions.values()):
-                    self.maintain_heartbeats(execution.job, execution)
-                scheduler.acquire_locks()  # type: ignore[no-untyped-call]
-                scheduler.enqueue_scheduled_jobs()  # type: ignore[no-untyped-call]
-            except RedisError as error:
-                logger.warning("No heartbeat: %s: %s", type(error).__name__, error)
-        with suppress(RedisError):  # they expire by themselves
-            scheduler.release_locks()  # type: ignore[no-untyped-call]
+    def prepare_execution(self, job: Job) -> Any:
+        """From here on the job is noted as running, no longer as taken."""
+        execution = super().prepare_execution(job)
+        self.connection.zrem(sweep.TAKEN, job.id)
+        return execution
+
+    def clean_registries(self) -> None:
+        """Forget what has expired. RQ's own would also take over jobs, and lose some: see backend.sweep."""
+        for queue in self.queues:
+            queue.finished_job_registry.cleanup()
+            queue.failed_job_registry.cleanup()
+            clean_worker_registry(queue)
+        self.last_cleaned_at = now()  # type: ignore[assignment]
+
+    def subscribe(self) -> None:
+        """RQ's remote commands are of no use to a worker that does not fork."""
+
+    def bootstrap(self, *args: Any, **kwargs: Any) -> None:
+        """Register, and live."""
+        super().bootstrap(*args, **kwargs)
+        self._pulse.start()
+
+    def teardown(self) -> None:
+        """Stop living before the death is registered."""
+        self._pulse.stop()
+        super().teardown()  # type: ignore[no-untyped-call]

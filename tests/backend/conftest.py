@@ -140,7 +140,7 @@ class Processes:
     def stub_worker(self, queue: JobQueue, **variables: str) -> subprocess.Popen[bytes]:
         """A worker process with the stub, once it is ready for jobs."""
         process = self.start("-m", "tests.backend.stub_worker", **variables)
-        eventually(lambda: str(process.pid) in [worker["pid"] for worker in queue.workers()], 30)
+        eventually(lambda: str(process.pid) in [worker["pid"] for worker in queue.workers()], 120)
         return process
 
     def stop_all(self) -> None:
@@ -149,7 +149,7 @@ class Processes:
                 process.terminate()
         for process in self._running:
             try:
-                process.wait(20)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

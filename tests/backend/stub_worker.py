@@ -1,11 +1,13 @@
 """A real worker process with a segmenter that needs no model: `python stub_worker.py`, settings from the environment.
 
 The text decides: "left", "right", .. fill that half; "slow N" takes N seconds; "nothing" finds nothing; "crash" raises;
-"die" kills the process; "unusable" is refused as RefAM refuses a text without a usable word. Clicks add or take away
-their pixel, a box adds its inside. STUB_LOAD=fail: no model.
-STUB_LIFE: seconds until a worker without heartbeat counts as dead.
+"die" kills the process; "hang holding .." keeps the interpreter's lock for ever, "hang .." lets no signal through;
+"unusable" is refused as RefAM refuses a text without a usable word. Clicks add or take away their pixel, a box adds its
+inside. STUB_LOAD=fail: no model.
+STUB_LIFE: seconds until a worker without heartbeat counts as dead. STUB_GRACE: seconds beside a job's timeout.
 """
 
+import ctypes
 import logging
 import os
 import signal
@@ -17,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-import backend.worker
+from backend import pulse, sweep
 from backend.queue import connect
 from backend.settings import load_settings
 from backend.worker import work
@@ -41,6 +43,8 @@ class StubSegmenter:
             raise ExpressionError("The expression holds no word to look for.")
         if "crash" in words:
             raise RuntimeError("secret detail")
+        if "hang" in words:
+            hang(holding="holding" in words)
         if "die" in words:
             os.kill(os.getpid(), signal.SIGKILL)
         mask = np.zeros((image.height, image.width), bool)
@@ -60,6 +64,13 @@ class StubSegmenter:
         return StubSegmentation(mask, 0.5)
 
 
+def hang(holding: bool) -> None:
+    if holding:  # as an extension that never returns
+        ctypes.PyDLL(None).sleep(3600)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    time.sleep(3600)
+
+
 def load(config: RefAMConfig) -> StubSegmenter:
     if os.environ.get("STUB_LOAD") == "fail":
         raise ModelNotFoundError(f"REFAM_MODEL: no pipeline in {config.model!r}. Set it to a folder that holds one.")
@@ -70,5 +81,7 @@ if __name__ == "__main__":
     settings = load_settings()
     logging.basicConfig(level=settings.log_level)
     if life := os.environ.get("STUB_LIFE"):
-        backend.worker.LIFE, backend.worker.PULSE = int(life), 1
-    sys.exit(work(connect(settings), settings, load, burst="--burst" in sys.argv))
+        sweep.LIFE, pulse.PULSE = int(life), 1
+    if grace := os.environ.get("STUB_GRACE"):
+        pulse.GRACE = int(grace)
+    sys.exit(work(connect(settings, patient=True), settings, load, burst="--burst" in sys.argv))

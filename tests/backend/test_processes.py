@@ -18,6 +18,7 @@ from backend.errors import QueueUnavailableError
 from backend.labels import read_label_config
 from backend.queue import JobQueue, Priority, connect
 from backend.settings import load_settings
+from backend.sweep import MAX_DEATHS
 from backend.worker import MODEL_MISSING
 from tests.backend.conftest import CONFIG, ROOT, eventually, task
 from tests.backend.test_app import body
@@ -43,7 +44,7 @@ def web(processes, environment, queue):
         except httpx.TransportError:
             return False
 
-    eventually(is_up, 30)
+    eventually(is_up, 120)
     client.process = process
     yield client
     client.close()
@@ -146,13 +147,28 @@ def test_a_killed_workers_job_is_taken_over(processes, queue, settings):
     assert queue.submit(requests, Priority.BATCH)[0].prediction
 
 
+@pytest.mark.parametrize("text", ["hang holding the interpreter", "hang beyond signals"])
+def test_a_worker_that_hangs_ends_itself_and_its_job_is_listed(processes, queue, settings, text):
+    """Neither reaches its time limit by the alarm signal, as a job that sleeps would."""
+    worker = processes.stub_worker(queue, STUB_LIFE="3", STUB_GRACE="1", REFAM_BACKEND_JOB_TIMEOUT="1")
+    queue.submit(queued(settings, text), Priority.BATCH)
+    assert worker.wait(60) == 1
+    assert "Timeout" in processes.log.read_text()
+    for _ in range(MAX_DEATHS - 1):
+        if not queue.failures():
+            processes.start("-m", "tests.backend.stub_worker", "--burst", STUB_LIFE="3", STUB_GRACE="1").wait(60)
+    processes.stub_worker(queue, STUB_LIFE="3")
+    (failure,) = eventually(queue.failures, 60)
+    assert "died again and again" in failure["message"] or "longer than" in failure["message"]
+
+
 def test_a_job_that_kills_every_worker_is_listed(processes, queue, settings):
     requests = queued(settings, "die")
     queue.submit(requests, Priority.BATCH)
-    for _ in range(2):  # one try, and one for the one retry delay
-        processes.start("-m", "tests.backend.stub_worker", STUB_LIFE="2").wait(40)
+    for _ in range(MAX_DEATHS):
+        processes.start("-m", "tests.backend.stub_worker", STUB_LIFE="2").wait(120)
     processes.stub_worker(queue, STUB_LIFE="2")
-    (failure,) = eventually(queue.failures, 25)
+    (failure,) = eventually(queue.failures, 60)
     assert "died again and again" in failure["message"]
     assert queue.submit(requests, Priority.BATCH)[0].failure["message"] == failure["message"]
 
@@ -232,6 +248,23 @@ def test_up_starts_all_restarts_what_dies_and_stops_all(processes, running_up, e
     assert not Path(f"/proc/{redis_pid}").exists()
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{settings.port}/health", trust_env=False)
+
+
+def test_nothing_outlives_an_up_that_is_killed_but_its_redis(running_up, processes):
+    settings = load_settings()
+    address = f"http://127.0.0.1:{settings.port}/health"
+    assert httpx.get(address, trust_env=False).is_success
+    running_up.kill()
+    running_up.wait()
+
+    def is_gone():
+        try:
+            return not httpx.get(address, trust_env=False)
+        except httpx.TransportError:
+            return True
+
+    eventually(is_gone, 60)
+    connect(settings).shutdown()
 
 
 def connect_or_none(settings):
