@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo studio test e2e bench lint format clean
+.PHONY: demo studio test e2e bench chaos lint format clean
 
 demo: .venv/installed  ## set up everything and run the main job on the sample project
 	$(BIN)/refam-backend demo
@@ -20,6 +20,9 @@ e2e: .venv/e2e .label-studio/installed  ## in a real Label Studio and a real bro
 
 bench: .venv/installed  ## set up everything, measure, and write build/bench.json
 	$(BIN)/python -m tests.bench
+
+chaos: .venv/installed  ## kill, freeze and restart everything under a load of tasks; SEED=N repeats a run
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -26,12 +26,19 @@ from backend.results import prediction
 from backend.settings import Settings
 from backend.thumbnails import thumbnail
 from refam.clicks import Box, Clicks
-from refam.errors import ClickError, ExpressionError
+from refam.errors import ClickError, DeviceBrokenError, DeviceMemoryError, ExpressionError
 from refam.heatmap import Point
 
 __all__ = ["Predictor", "Segmenter", "on_failure", "run", "serving"]
 
 logger = logging.getLogger(__name__)
+
+
+TOO_LARGE = TaskError(
+    "REFAM_DEVICE",
+    "its memory does not hold what one image takes.",
+    "Set REFAM_RESOLUTION lower or REFAM_SAM smaller, or leave the device to this worker alone.",
+)
 
 
 class Segmentation(Protocol):
@@ -50,6 +57,8 @@ class Segmenter(Protocol):
     def segment(self, image: Image.Image, expression: str) -> Segmentation: ...
 
     def select(self, image: Image.Image, clicks: Clicks, expression: str | None = None) -> Segmentation: ...
+
+    def free_memory(self) -> None: ...
 
 
 class Predictor:
@@ -74,7 +83,9 @@ class Predictor:
         masks = []
         for expression in request.expressions:
             try:
-                segmentation = self._segment(image, expression, request)
+                segmentation = self._segment_sparingly(image, expression, request)
+            except DeviceMemoryError:
+                raise TOO_LARGE from None
             except ExpressionError as error:
                 raise TaskError(request.text_field, str(error), "Change the text.") from None
             except ClickError as error:
@@ -86,6 +97,15 @@ class Predictor:
         if self._gallery.size and not request.interactive:
             self._gallery.add(request, made["score"], thumbnail(image, [mask for mask, _ in masks]))
         return made
+
+    def _segment_sparingly(self, image: Image.Image, expression: Expression, request: TaskRequest) -> Segmentation:
+        """As _segment. Where memory is short, once more without caches; less than one image at a time there is not."""
+        try:
+            return self._segment(image, expression, request)
+        except DeviceMemoryError:
+            logger.warning("The device's memory is full; its caches are emptied.")
+            self._segmenter.free_memory()
+            return self._segment(image, expression, request)
 
     def _segment(self, image: Image.Image, expression: Expression, request: TaskRequest) -> Segmentation:
         clicks = _in_pixels(request, image.size)
@@ -176,6 +196,9 @@ def _reason(kind: type[BaseException], error: BaseException, settings: Settings)
         return TaskError("job", f"it took longer than {settings.job_timeout} s.", remedy)
     if kind is AbandonedJobError:
         return TaskError("job", "its worker died again and again.", "See the worker's log; it may lack memory.")
+    if isinstance(error, DeviceBrokenError):
+        message = f"the device failed each of the {len(settings.retry_delays) + 1} times that it was tried."
+        return TaskError("REFAM_DEVICE", message, "See the worker's log, and `nvidia-smi`.")
     if isinstance(error, TemporaryError):
         return TaskError("image", f"{error} It was tried {len(settings.retry_delays) + 1} times.", "Try again later.")
     return TaskError("job", f"the worker failed with {kind.__name__}.", "See the worker's log.")

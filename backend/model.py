@@ -78,7 +78,8 @@ class RefAMBackend(LabelStudioMLBase):  # type: ignore[misc]
         if context and len(tasks) == 1:
             return self._suggest(tasks[0], context, layout)
         writes = context is None and self._settings.writes_back
-        if writes and len(tasks) > MANY and all(map(_is_stored, tasks)):
+        many = len(tasks) > MANY or (len(tasks) > 1 and self._queue.is_full())
+        if writes and many and all(map(_is_stored, tasks)):
             self._have_read(tasks)
             return Answer([NOT_YET for _ in tasks])
         requests: dict[int, TaskRequest] = {}

@@ -137,6 +137,12 @@ class Outbox:
         else:
             queue.enqueue("backend.studio_jobs.write", job_id, **options)
 
+    def read_later(self, project: str, tasks: Sequence[int], seconds: float, *, again: bool = False) -> None:
+        """Enqueue a job that reads these tasks, a page of them at most, in `seconds` seconds."""
+        options = self._options("read", f"read {len(tasks)} tasks of project {project}")
+        queue = self._queue.queues[Priority.STUDIO]
+        queue.enqueue_in(timedelta(seconds=seconds), "backend.studio_jobs.read", project, list(tasks), again, **options)
+
     def read(self, project: str, tasks: Sequence[int], *, again: bool = False) -> None:
         """Enqueue jobs that read these tasks from Label Studio, and queue those that lack a prediction.
 

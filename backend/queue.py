@@ -48,6 +48,8 @@ SUGGESTION_TTL = 300  # seconds that a suggestion is kept: clicks are rarely rep
 SOCKET_TIMEOUT = 5  # seconds that Redis may take to answer
 PATIENCE = 70  # further tries to reach a Redis that is gone, about two minutes
 
+EXPIRED = TaskError("job", "its result has expired.", "Ask for the task again.")
+
 # Stores a job and puts it into its queue, unless it exists. RQ's own script does the same, but not in a pipeline.
 ENQUEUE = """
 if redis.call('EXISTS', KEYS[1]) == 0 then
@@ -272,6 +274,25 @@ class JobQueue:
         except NoSuchJobError:
             raise LookupError(job_id) from None
 
+    def expire(self, job_id: str, seconds: int) -> None:
+        """Keep a finished result no longer than that."""
+        with self.connection.pipeline() as pipe:
+            pipe.expire(Job.key_for(job_id), seconds)
+            pipe.expire(Result.get_key(job_id), seconds)  # type: ignore[no-untyped-call]
+            pipe.execute()
+
+    def backlog(self) -> int:
+        """Tasks that wait for a worker, beside those that an annotator waits for."""
+        return self.queues[Priority.BATCH].count
+
+    def memory(self) -> int:
+        """Bytes in use by Redis."""
+        return int(self.connection.info("memory")["used_memory"])
+
+    def is_full(self) -> bool:
+        """Whether no further tasks should be queued in batches for now."""
+        return self.backlog() >= self._settings.max_queued or self.memory() >= self._settings.redis_max_bytes
+
     def count(self, ended: str) -> None:
         """Count a job that ended: "done" or "failed"."""
         self.connection.hincrby(COUNTS, ended, 1)
@@ -390,7 +411,8 @@ class JobQueue:
     def _outcome(self, job: Job) -> Outcome | None:
         status = job.get_status(refresh=False)
         if status == JobStatus.FINISHED:
-            return Outcome(**(job.return_value() or {}))
+            value = job.return_value()
+            return Outcome(**value) if value else Outcome(failure=EXPIRED.as_json())
         if status in ENDED:
             unknown = TaskError("job", f"it was {status.value}.", "Ask for it again.")
             return Outcome(failure=job.meta.get("failure") or unknown.as_json())

@@ -167,6 +167,24 @@ class Settings(BaseSettings):
         validation_alias=f"{PREFIX}THUMBNAILS",
         description="Masks that the status page shows, kept in Redis with at most 32 KiB each. 0: none.",
     )
+    delivered_ttl: int = Field(
+        3600,
+        ge=1,
+        validation_alias=f"{PREFIX}DELIVERED_TTL",
+        description="Seconds that a finished result is kept once Label Studio has stored it.",
+    )
+    max_queued: int = Field(
+        20_000,
+        ge=1,
+        validation_alias=f"{PREFIX}MAX_QUEUED",
+        description="Most tasks that are queued at once; the numbers of further ones wait until they can be read.",
+    )
+    redis_max_bytes: int = Field(
+        2048 * MEBIBYTE,
+        ge=16 * MEBIBYTE,
+        validation_alias=f"{PREFIX}REDIS_MAX_BYTES",
+        description="Memory in use by Redis, in bytes, above which no further tasks are queued in batches.",
+    )
     image_schemes: Schemes = Field(
         ("https", "http", "data"),
         validation_alias=f"{PREFIX}IMAGE_SCHEMES",

@@ -14,6 +14,7 @@ from rich.table import Table
 from rq.job import Job
 
 from backend.gallery import Gallery
+from backend.limits import limits
 from backend.queue import JobQueue
 from backend.settings import Settings
 
@@ -37,6 +38,7 @@ def collect(queue: JobQueue, settings: Settings) -> dict[str, Any]:
     return {
         "model_version": settings.model_version,
         "can_retry": settings.writes_back,
+        "limits": limits(queue, settings),
         "queues": queue.depths(),
         "workers": [_worker(entry) for entry in queue.workers()],
         **queue.counts(),

@@ -15,7 +15,7 @@ __all__ = ["PAGE", "Studio", "is_personal_token"]
 ACCESS_LIFETIME = 240  # seconds; Label Studio's access tokens live for 300
 TIMEOUT = 10  # seconds
 PAGE = 100  # tasks
-FORBIDDEN, NOT_FOUND, TOO_MANY_REQUESTS = 403, 404, 429
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND, TOO_MANY_REQUESTS = 401, 403, 404, 429
 TOKEN_REMEDY = "Create a personal access token under Account & Settings in Label Studio and set LABEL_STUDIO_API_KEY."  # noqa: S105
 
 
@@ -146,9 +146,12 @@ class Studio:
         self._request("DELETE", f"/api/predictions/{prediction}/")
 
     def _request(self, method: str, path: str, **content: Any) -> httpx.Response:
-        """Ask with the token."""
+        """Ask with the token; once more with a new one where the short-lived one is refused."""
         response = self._send(method, path, headers=self.authorization(), **content)
-        if response.status_code in (401, 403):
+        if response.status_code == UNAUTHORIZED and self._access:
+            self._access = None
+            response = self._send(method, path, headers=self.authorization(), **content)
+        if response.status_code in (UNAUTHORIZED, FORBIDDEN):
             raise TaskError("LABEL_STUDIO_API_KEY", f"Label Studio refuses it ({_detail(response)}).", TOKEN_REMEDY)
         return response
 

@@ -1,6 +1,7 @@
 """Jobs that talk to Label Studio: write results, and read tasks that are new. Run in the worker."""
 
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,10 +24,11 @@ __all__ = ["Desk", "on_read_failure", "on_write_failure", "read", "serving_studi
 logger = logging.getLogger(__name__)
 
 DELIVERY_SECONDS = 60  # how long a claim covers one write, whose requests time out sooner
-UNSURE_SECONDS = 10  # after a write that failed, until Label Studio is asked whether it was stored
+LATEST_WRITE = 20  # seconds after the claim; whoever was held up longer leaves it to others
+UNSURE_SECONDS = 60  # after a write without an answer, which Label Studio may still carry out
 SOON = 1  # seconds
+FULL_SECONDS = 10  # between two looks at a queue that is full
 OWN_VERSIONS = "refam-"
-EXPIRED = TaskError("job", "its result expired before it was written.", "Ask for the task again.")
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Desk:
         Raises RefusedError if Label Studio never takes it, and otherwise what Studio raises.
         """
         version = prediction["model_version"]
+        start = time.monotonic()
         (claimed,) = self.outbox.claim([target], version, DELIVERY_SECONDS)
         try:
             stored = self.studio.predictions(target.task)
@@ -89,21 +92,32 @@ class Desk:
                 self.outbox.release([target], version)
             raise
         if not _holds(stored, version):
-            if not claimed:
+            if not claimed or time.monotonic() - start > LATEST_WRITE:
                 return max(self.outbox.claimed_for(target, version), SOON)
             try:
                 self.studio.write(target.project, target.task, prediction)
             except TemporaryError:  # it may be stored yet
                 self.outbox.hold(target, version, UNSURE_SECONDS)
                 raise
+            except TaskError:  # it is not stored
+                self.outbox.release([target], version)
+                raise
             self.outbox.hold(target, version, self.settings.claim_seconds)
         elif claimed:
             self.outbox.release([target], version)
+        self._delete_surplus(stored, version)
         if target.replace and not self.studio.has_annotations(target.task):
             for old in stored:
                 if str(old["model_version"]).startswith(OWN_VERSIONS) and old["model_version"] != version:
                     self.studio.delete_prediction(old["id"])
         return 0
+
+    def _delete_surplus(self, stored: Sequence[Mapping[str, Any]], version: str) -> None:
+        """Delete all but the first of a version: a request that was given up may have been carried out very late."""
+        own = sorted(prediction["id"] for prediction in stored if prediction["model_version"] == version)
+        for surplus in own[1:]:
+            logger.warning("Prediction %d is stored twice; it is deleted.", surplus)
+            self.studio.delete_prediction(surplus)
 
 
 _desk: ContextVar[Desk] = ContextVar("desk")
@@ -125,7 +139,8 @@ def write(job_id: str) -> None:
     try:
         outcome = desk.queue.outcome(job_id)
     except LookupError:
-        outcome = Outcome(failure=EXPIRED.as_json())
+        _start_over(desk, job_id)
+        return
     if outcome is None:  # its worker is about to say so
         desk.outbox.write(job_id, after=SOON)
         return
@@ -147,24 +162,48 @@ def write(job_id: str) -> None:
         desk.outbox.write(job_id, after=min(waits))
     if errors:
         raise errors[0]
+    if outcome.prediction and not waits:
+        desk.queue.expire(job_id, desk.settings.delivered_ttl)
+
+
+def _start_over(desk: Desk, job_id: str) -> None:
+    """See to tasks whose result expired before it was written, from the beginning."""
+    for target in desk.outbox.due(job_id):
+        desk.outbox.read(target.project, [int(target.task)])
+        desk.outbox.settle(job_id, target)
 
 
 def read(project: str, ids: list[int], again: bool = False) -> None:
     """Job: read tasks and queue those without a prediction. What Label Studio does not know is left out.
 
+    While the queue is full, the tasks' numbers wait, which take a few bytes each.
     again: also what failed a moment ago.
     """
     desk = _desk.get()
+    if desk.queue.is_full():
+        desk.outbox.read_later(project, ids, FULL_SECONDS, again=again)
+        return
     try:
         config = desk.studio.project(project)["label_config"]
         read_label_config(config)
     except (RefusedError, LabelConfigError) as error:
         desk.queue.settle([(project, str(task), Outcome(failure=error.as_json())) for task in ids])
         return
-    tasks = [task for task in desk.studio.tasks(project, ids=ids) if desk.lacks_prediction(task)]
-    desk.queue_tasks(project, config, tasks, again=again)
-    needless = set(ids) - {task["id"] for task in tasks}
+    lacking, unknown, errors = [], [], []
+    for task in desk.studio.tasks(project, ids=ids):
+        try:
+            if desk.lacks_prediction(task):
+                lacking.append(task)
+        except BackendError as error:
+            unknown.append(task["id"])
+            errors.append(error)
+    desk.queue_tasks(project, config, lacking, again=again)
+    needless = set(ids) - {task["id"] for task in lacking} - set(unknown)
     desk.queue.settle((project, str(task), Outcome()) for task in needless)
+    if unknown and len(unknown) == len(ids):
+        raise errors[0]
+    if unknown:  # these alone are read again, so that a page gets done however many requests fail
+        desk.outbox.read_later(project, unknown, SOON, again=again)
 
 
 def on_write_failure(

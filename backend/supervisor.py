@@ -22,6 +22,7 @@ from backend.settings import Settings
 
 __all__ = ["up"]
 
+PROGRAM = (sys.executable, "-m", "backend")
 LOOK = 0.2  # seconds between two looks at the processes
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a dead process is started again
 STEADY = 60  # seconds after which a process counts as healthy, and its pauses start over
@@ -45,7 +46,7 @@ class Child:
 
         Its standard input is a pipe that nothing is written to: see backend.lifeline.
         """
-        arguments = [sys.executable, "-m", "backend", *self.command, "--end-with-parent"]
+        arguments = [*PROGRAM, *self.command, "--end-with-parent"]
         if self.process and self.process.stdin:
             self.process.stdin.close()
         self.process = subprocess.Popen(  # noqa: S603  # our own program, our own arguments

@@ -28,12 +28,13 @@ from backend.settings import Settings
 from backend.studio import Studio
 from backend.studio_jobs import Desk, serving_studio
 from refam.config import RefAMConfig
-from refam.errors import RefAMError
+from refam.errors import DeviceBrokenError, RefAMError
 
-__all__ = ["MODEL_MISSING", "RefAMWorker", "load_refam", "work"]
+__all__ = ["DEVICE_BROKEN", "MODEL_MISSING", "RefAMWorker", "load_refam", "work"]
 
 logger = logging.getLogger(__name__)
 
+DEVICE_BROKEN = 75  # exit code, EX_TEMPFAIL: a new process may find the device well
 MODEL_MISSING = 78  # exit code, EX_CONFIG: nothing but a change of settings or files will help
 
 
@@ -74,6 +75,9 @@ def work(
         return 1
     finally:
         images.close()
+    if worker.device_is_broken:
+        logger.error("The device is broken; a new process is needed.")
+        return DEVICE_BROKEN
     return 0 if burst or worker.was_told_to_stop else 1
 
 
@@ -102,6 +106,7 @@ class RefAMWorker(SimpleWorker):
             worker_ttl=sweep.LIFE,
         )
         self._settings = settings
+        self.device_is_broken = False
         self._pulse = Pulse(self, connect(settings))
 
     @property
@@ -124,6 +129,12 @@ class RefAMWorker(SimpleWorker):
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
         """A job is abandoned when the heartbeat stops, however long it may run."""
         return sweep.LIFE
+
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:
+        """A worker whose device is broken ends once the job's next try is noted."""
+        super().handle_exception(job, *exc_info)
+        if isinstance(exc_info[1], DeviceBrokenError):
+            self.device_is_broken = self._stop_requested = True
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """A worker without heartbeat is forgotten after the same time."""

@@ -22,6 +22,10 @@ class LRUCache(Generic[Value]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def clear(self) -> None:
+        """Keep nothing."""
+        self._values.clear()
+
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """The value kept under `key`, made now if there is none."""
         if key not in self._values:

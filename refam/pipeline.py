@@ -15,6 +15,7 @@ from refam.cache import LRUCache, image_key
 from refam.clicks import Clicks, click_prompts, clicked_focus
 from refam.config import RefAMConfig
 from refam.errors import ClickError, DeviceError
+from refam.faults import device_faults
 from refam.heatmap import Point, bias, find_points, keep
 from refam.phrase import Phrase
 from refam.refine import best_candidate, best_clicked, propose, score, threshold_mask
@@ -111,6 +112,15 @@ class RefAM:
             backbone = FluxBackbone(backbone.models, config)
         return type(self)(config, backbone, self.sam)
 
+    def free_memory(self) -> None:
+        """Forget what is kept of images and texts, and give the device's unused memory back."""
+        self._groundings.clear()
+        self.backbone.forget()
+        if self.sam:
+            self.sam.forget()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
     def ground(self, image: Image, expression: str) -> Grounding:
         """Heatmap and points of what the expression refers to; the last ones are kept. Raises ExpressionError."""
         return self._groundings.get((image_key(image), expression), lambda: self._ground(image, expression))
@@ -131,8 +141,9 @@ class RefAM:
         points = find_points(focus, image.size, config.points, config.peak_ratio)
         return Grounding(tokens, maps, heatmap, focus, points, text.phrase)
 
+    @device_faults()
     def segment(self, image: Image, expression: str) -> Segmentation:
-        """Mask of what the expression refers to. Raises ExpressionError."""
+        """Mask of what the expression refers to. Raises ExpressionError, DeviceMemoryError, DeviceBrokenError."""
         grounding = self.ground(image, expression)
         focus, points = grounding.focus, grounding.points
         candidates = propose(image, points, self.sam, self.config) if self.sam else []
@@ -142,11 +153,12 @@ class RefAM:
         best = best_candidate(candidates, focus, self.config)
         return Segmentation(grounding, best.mask, score(best.mask, focus, best.predicted_iou), candidates)
 
+    @device_faults()
     def select(self, image: Image, clicks: Clicks, expression: str | None = None) -> Selection:
         """Mask of what is clicked on; with an expression, the clicks refine what it found. On an image that was
         segmented or selected from lately, this costs no more than SAM's decoder.
 
-        Raises ExpressionError, and ClickError where nothing is named.
+        Raises ExpressionError, ClickError where nothing is named, DeviceMemoryError and DeviceBrokenError.
         """
         config = self.config
         focus = clicked_focus(self.ground(image, expression).focus, clicks, image.size) if expression else None

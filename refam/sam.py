@@ -52,6 +52,11 @@ class SegmentAnything:
         self._predictor = import_segment_anything().SamPredictor(model)
         self._embeddings: LRUCache[_Embedding] = LRUCache(image_cache)
 
+    def forget(self) -> None:
+        """Keep nothing of the images so far."""
+        self._embeddings.clear()
+        self._predictor.reset_image()
+
     @classmethod
     def from_name(cls, name: str, device: torch.device, image_cache: int) -> Self:
         """Load "tiny", "vit_b", "vit_l", "vit_h", a checkpoint's path, or a folder with config.json and

@@ -42,3 +42,7 @@ class Backbone(Protocol):
         Values are in [0, 1] and sum to 1 over the tokens in every patch.
         """
         ...
+
+    def forget(self) -> None:
+        """Keep nothing of the images and texts so far."""
+        ...

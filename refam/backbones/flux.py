@@ -56,6 +56,11 @@ class FluxBackbone:
         models = load_flux(source, config.revision, config.block_numbers[-1], device, text_device)
         return cls(models, config)
 
+    def forget(self) -> None:
+        """Keep nothing of the images and texts so far."""
+        self._texts.clear()
+        self._latents.clear()
+
     def tokenize(self, text: str) -> list[Piece]:
         """T5's tokens of a string, `</s>` included."""
         tokenizer = self.models.t5_tokenizer

@@ -101,8 +101,9 @@ def queue(connection: Redis, settings: Settings) -> JobQueue:
 
 
 @pytest.fixture
-def run_jobs(queue: JobQueue, settings: Settings) -> Iterator[Callable[[], None]]:
-    """Runs all that is queued, in this process."""
+def run_jobs(queue: JobQueue, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Runs all that is queued, in this process, and none of what is to be tried again later."""
+    monkeypatch.setattr("backend.pulse.PULSE", 3600)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
 
     def run() -> None:

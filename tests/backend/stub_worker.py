@@ -3,7 +3,8 @@
 The text decides: "left", "right", .. fill that half; "slow N" takes N seconds; "nothing" finds nothing; "crash" raises;
 "die" kills the process; "hang holding .." keeps the interpreter's lock for ever, "hang .." lets no signal through;
 "unusable" is refused as RefAM refuses a text without a usable word. Clicks add or take away their pixel, a box adds its
-inside. STUB_LOAD=fail: no model.
+inside. "large" needs the memory that caches take, "too large" more; "broken" breaks the device.
+STUB_LOAD=fail: no model.
 STUB_LIFE: seconds until a worker without heartbeat counts as dead. STUB_GRACE: seconds beside a job's timeout.
 """
 
@@ -25,7 +26,7 @@ from backend.settings import load_settings
 from backend.worker import work
 from refam.clicks import Clicks
 from refam.config import RefAMConfig
-from refam.errors import ClickError, ExpressionError, ModelNotFoundError
+from refam.errors import ClickError, DeviceBrokenError, DeviceMemoryError, ExpressionError, ModelNotFoundError
 
 
 @dataclass
@@ -35,6 +36,11 @@ class StubSegmentation:
 
 
 class StubSegmenter:
+    cached = True
+
+    def free_memory(self) -> None:
+        self.cached = False
+
     def segment(self, image: Image.Image, expression: str) -> StubSegmentation:
         words = expression.split()
         if "slow" in words:
@@ -43,6 +49,10 @@ class StubSegmenter:
             raise ExpressionError("The expression holds no word to look for.")
         if "crash" in words:
             raise RuntimeError("secret detail")
+        if "large" in words and (self.cached or "too" in words):
+            raise DeviceMemoryError("The device has too little memory for this image.")
+        if "broken" in words:
+            raise DeviceBrokenError("The device failed; only a new process can use it again.")
         if "hang" in words:
             hang(holding="holding" in words)
         if "die" in words:

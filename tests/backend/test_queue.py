@@ -11,7 +11,10 @@ from backend.errors import QueueUnavailableError, TaskError
 from backend.labels import read_label_config
 from backend.queue import JobQueue, Outcome, Priority, connect
 from backend.settings import load_settings
+from backend.sweep import Sweeper
+from backend.worker import DEVICE_BROKEN, work
 from tests.backend.conftest import CONFIG, task
+from tests.backend.stub_worker import StubSegmenter
 
 
 @pytest.fixture
@@ -104,8 +107,7 @@ def test_temporary_failures_are_tried_again_and_then_listed(queue, request_for, 
     assert queue.failures() == []
     assert queue.submit([request], Priority.BATCH) == [None]
     time.sleep(1.1)
-    job = Job.fetch(request.job_id(), queue.connection, JSONSerializer)
-    queue.queues[Priority.BATCH].scheduled_job_registry.requeue(job.id)  # the scheduler's part, which burst mode lacks
+    Sweeper(queue.connection, list(queue.queues.values())).sweep()
     run_jobs()
     (outcome,) = queue.submit([request], Priority.BATCH)
     assert "RuntimeError" in outcome.failure["message"]
@@ -120,6 +122,35 @@ def test_too_long_a_job_is_ended_and_not_tried_again(configure, connection, run_
     queue.submit([request], Priority.BATCH)
     run_jobs()
     assert "longer than" in queue.submit([request], Priority.BATCH)[0].failure["message"]
+
+
+def test_where_memory_is_short_caches_are_emptied_before_a_task_fails(queue, request_for, run_jobs):
+    requests = [request_for(1, "large"), request_for(2, "too large"), request_for(3, "left")]
+    queue.submit(requests, Priority.BATCH)
+    run_jobs()
+    large, too_large, other = queue.submit(requests, Priority.BATCH)
+    assert large.prediction
+    assert other.prediction
+    assert too_large.failure["field"] == "REFAM_DEVICE"
+    assert "REFAM_RESOLUTION" in too_large.failure["remedy"]
+
+
+def test_a_broken_device_ends_the_worker_and_the_job_is_tried_again(queue, settings, request_for):
+    requests = [request_for(1, "broken"), request_for(2, "left")]
+    queue.submit(requests, Priority.BATCH)
+    for _ in range(len(settings.retry_delays) + 1):
+        assert queue.failures() == []
+        assert work(queue.connection, settings, lambda _: StubSegmenter()) == DEVICE_BROKEN
+        time.sleep(1.1)
+    assert "the device failed each of the 2 times" in queue.failures()[0]["message"]
+
+
+def test_a_full_queue_is_known(configure, connection, request_for):
+    queue = JobQueue(connection, configure(MAX_QUEUED=2))
+    assert not queue.is_full()
+    queue.submit([request_for(number, f"left {number}") for number in range(2)], Priority.BATCH)
+    assert queue.is_full()
+    assert JobQueue(connection, configure(MAX_QUEUED=9, REDIS_MAX_BYTES=2**24)).is_full() is (queue.memory() >= 2**24)
 
 
 def test_a_task_queued_for_another_model_is_refused(queue, request_for, run_jobs):

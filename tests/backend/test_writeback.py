@@ -294,6 +294,65 @@ def test_reading_is_tried_again_then_listed(client, studio, run_jobs, queue, run
     assert "read from Label Studio" in queue.failures()[0]["message"]
 
 
+def test_reading_goes_on_where_single_requests_fail(client, studio, run_jobs, run_later, queue):
+    numbers = studio.add_tasks(7, texts(*(f"left {number}" for number in range(20))))
+    for number in numbers:
+        studio.store(number, {"model_version": "refam-old", "result": [], "score": 0.1})
+    body, asked = studio.webhook(7, numbers), []
+
+    def every_second_fails(method, path):
+        asked.append(path)
+        return (502, None) if path == "/api/predictions/" and len(asked) % 2 else None
+
+    studio.fault = every_second_fails
+    client.post("/webhook", json=body)
+    for _ in range(8):
+        run_jobs()
+        run_later()
+    studio.fault = lambda *_: None
+    run_later()
+    assert queue.failures() == []
+    assert [studio.per_task()[number, studio.version] for number in numbers] == [1] * len(numbers)
+
+
+def test_a_result_that_expired_before_it_was_written_is_made_again(client, studio, run_jobs, run_later, queue):
+    numbers = studio.add_tasks(7, texts("left", "right"))
+    studio.retrieve(client, 7, numbers)
+    studio.fault = lambda method, path: (502, None) if "predictions" in path else None
+    run_jobs()
+    for key in queue.connection.keys("rq:job:*"):
+        if len(key.decode().rpartition(":")[2]) == 40:
+            queue.connection.delete(key)
+    studio.fault = lambda *_: None
+    run_later()
+    run_jobs()
+    once(studio, numbers)
+
+
+def test_what_is_stored_twice_is_deleted(studio, run_jobs, queue, settings, desk):
+    """A request that was given up may be carried out after another one was."""
+    (number,) = studio.add_tasks(7, texts("left"))
+    requests = desk.queue_tasks("7", CONFIG, [studio.task(number)])
+    run_jobs()
+    studio.store(number, {**studio.predictions[1]})
+    studio.store(number, {"model_version": "somebody-else", "result": [], "score": 0.1})
+    Outbox(queue, settings).add(requests)
+    run_jobs()
+    assert studio.per_task() == {(number, studio.version): 1, (number, "somebody-else"): 1}
+
+
+def test_a_full_queue_makes_tasks_wait_as_numbers(client, studio, run_jobs, run_later, queue, monkeypatch):  # noqa: PLR0917
+    numbers = studio.add_tasks(7, texts("left", "right"))
+    monkeypatch.setattr(type(queue), "is_full", lambda _: True)
+    assert studio.retrieve(client, 7, numbers) == [[], []]
+    run_jobs()
+    assert (queue.backlog(), queue.depths()["studio"]["retrying"]) == (0, 1)
+    monkeypatch.undo()
+    run_later()
+    run_jobs()
+    assert len(studio.predictions) == 2
+
+
 class TestWithoutPassword:
     """With basic auth on, Label Studio's own webhook brings no password."""
 

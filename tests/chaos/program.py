@@ -1,0 +1,29 @@
+"""`refam-backend` as it is, but for a segmenter that answers without a model: `python -m tests.chaos.program COMMAND`.
+
+CHAOS_MODEL=embedded: with its model, too.
+CHAOS_STUDIO_TIMEOUT: seconds before a request to Label Studio is given up, so that a run needs no hours.
+CHAOS_LIFE: seconds without heartbeat after which a worker counts as dead.
+"""
+
+import os
+import sys
+from functools import partial
+
+from backend import studio, supervisor, sweep
+from backend.cli import app
+
+
+def use_stub() -> None:
+    from backend import worker  # noqa: PLC0415  # the web process must not load it
+    from tests.backend.stub_worker import load  # noqa: PLC0415
+
+    worker.work = partial(worker.work, load=load)
+
+
+if __name__ == "__main__":
+    supervisor.PROGRAM = (sys.executable, "-m", "tests.chaos.program")
+    sweep.LIFE = int(os.environ["CHAOS_LIFE"])
+    studio.TIMEOUT = float(os.environ["CHAOS_STUDIO_TIMEOUT"])
+    if "worker" in sys.argv and os.environ["CHAOS_MODEL"] == "stub":
+        use_stub()
+    app()

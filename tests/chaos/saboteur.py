@@ -1,0 +1,155 @@
+"""What is done to the backend's processes, in an order drawn from the seed, and how long it takes to recover."""
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from redis.exceptions import RedisError
+from rq.job import Job
+
+from backend.queue import JobQueue
+
+FROZEN = 45  # seconds that a hanging worker is left hanging; others must take over meanwhile
+
+
+@dataclass
+class Saboteur:
+    """Kills, freezes and restarts. `log` gets a line for each deed.
+
+    gaps: shortest and longest time between two deeds, in seconds.
+    """
+
+    queue: JobQueue
+    seed: int
+    kills: int
+    hangs: int
+    redis_restarts: int
+    redis_outage: float
+    web_kills: int
+    gaps: tuple[float, float]
+    log: Callable[[str], None]
+    up_pid: int
+    done: Counter[str] = field(default_factory=Counter)
+    takeovers: list[float] = field(default_factory=list)
+    _watchers: list[threading.Thread] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Do everything, and wait until it has been recovered from."""
+        chance = random.Random(f"saboteur {self.seed}")  # noqa: S311
+        deeds = [self.kill] * self.kills + [self.hang] * self.hangs + [self.restart_redis] * self.redis_restarts
+        deeds += [self.kill_web] * self.web_kills + [self.cut_off_redis] * bool(self.redis_outage)
+        chance.shuffle(deeds)
+        for deed in deeds:
+            time.sleep(chance.uniform(*self.gaps))
+            deed()
+        for watcher in self._watchers:
+            watcher.join()
+
+    def kill(self) -> None:
+        """SIGKILL a worker in the middle of a job."""
+        pid, jobs = self._victim()
+        self._send(pid, signal.SIGKILL, "worker_kills")
+        self._watch(jobs)
+
+    def hang(self) -> None:
+        """Freeze a worker in the middle of a job, and let it go on once others have taken over."""
+        pid, jobs = self._victim()
+        self._send(pid, signal.SIGSTOP, "worker_hangs")
+        self._watch(jobs)
+        wake = threading.Timer(FROZEN, lambda: self._send(pid, signal.SIGCONT, "worker_resumes"))
+        wake.start()
+        self._watchers.append(wake)
+
+    def restart_redis(self) -> None:
+        """SIGKILL Redis, which `up` starts again on the same file."""
+        self._send(self._redis_pid(), signal.SIGKILL, "redis_restarts")
+        self._patiently(self.queue.connection.ping)
+
+    def cut_off_redis(self) -> None:
+        """Freeze Redis for a while."""
+        pid = self._redis_pid()
+        self._send(pid, signal.SIGSTOP, "redis_outages")
+        time.sleep(self.redis_outage)
+        os.kill(pid, signal.SIGCONT)
+
+    def kill_web(self) -> None:
+        """SIGKILL the web process."""
+        for pid in _children(self.up_pid):
+            if "serve" in _command(pid):
+                self._send(pid, signal.SIGKILL, "web_kills")
+
+    def _send(self, pid: int, number: signal.Signals, name: str) -> None:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return
+        self.done[name] += 1
+        self.log(f"{number.name} to {pid} ({name} {self.done[name]})")
+
+    def _victim(self) -> tuple[int, dict[str, str]]:
+        """A busy worker that is not frozen, and its jobs with the name of who runs them."""
+        while True:
+            for worker in self._patiently(self.queue.workers):
+                pid = int(worker["pid"])
+                if worker["state"] != "busy" or _state(pid) in ("T", "Z", ""):
+                    continue
+                if jobs := [entry.decode().partition(":")[0] for entry in self._executions(worker["name"])]:
+                    return pid, dict.fromkeys(jobs, worker["name"])
+            time.sleep(0.02)
+
+    def _watch(self, jobs: dict[str, str]) -> None:
+        thread = threading.Thread(target=self._measure, args=(jobs, time.monotonic()), daemon=True)
+        thread.start()
+        self._watchers.append(thread)
+
+    def _measure(self, jobs: dict[str, str], since: float) -> None:
+        """How long it takes until another worker runs what a dead one ran."""
+        for job, worker in jobs.items():
+            while True:
+                status, runs = self._patiently(
+                    lambda job=job: self.queue.connection.hmget(Job.key_for(job), "status", "worker_name")
+                )
+                if status in (None, b"finished", b"failed", b"scheduled"):
+                    break
+                if status == b"started" and runs and runs.decode() != worker:
+                    self.takeovers.append(time.monotonic() - since)
+                    break
+                time.sleep(0.1)
+
+    def _redis_pid(self) -> int:
+        return int(self._patiently(lambda: self.queue.connection.info("server"))["process_id"])
+
+    def _executions(self, worker: str) -> set[bytes]:
+        return self._patiently(lambda: self.queue.connection.smembers(f"rq:worker:{worker}:executions"))
+
+    def _patiently(self, ask: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                return ask()
+            except RedisError:
+                time.sleep(0.5)
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def _command(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
+        return []
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
