@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from redis import Redis
+from rq.exceptions import AbandonedJobError
 from rq.job import Job
 
 from backend.errors import BackendError, LabelConfigError, RefusedError, TaskError, TemporaryError
@@ -231,6 +232,8 @@ def on_read_failure(
 
 def _failure(kind: type[BaseException], error: BaseException, what: str) -> Outcome:
     reason = str(error) if isinstance(error, BackendError) else f"{kind.__name__}."
+    if kind is AbandonedJobError:
+        reason = "its worker died again and again."
     logger.warning("Not %s: %s", what, reason)
     remedy = "Once Label Studio answers, ask for the task again: its result is kept for REFAM_BACKEND_RESULT_TTL."
     return Outcome(failure=TaskError("label_studio", f"it could not be {what}: {reason}", remedy).as_json())

@@ -94,12 +94,16 @@ class Saboteur:
         self.log(f"{number.name} to {pid} ({name} {self.done[name]})")
 
     def _victim(self) -> tuple[int, dict[str, str]]:
-        """A busy worker that is not frozen, and its jobs with the name of who runs them."""
+        """A busy worker beside which another one lives, and its jobs with the name of who runs them.
+
+        It is looked for once what the last victim ran is taken over: otherwise, on a slow machine, nobody would live
+        who could.
+        """
         while True:
-            for worker in self._patiently(self.queue.workers):
+            workers = [worker for worker in self._patiently(self.queue.workers) if _is_running(int(worker["pid"]))]
+            busy = [worker for worker in workers if worker["state"] == "busy"]
+            for worker in busy if len(workers) > 1 and not self._is_being_taken_over() else ():
                 pid = int(worker["pid"])
-                if worker["state"] != "busy" or _state(pid) in ("T", "Z", ""):
-                    continue
                 if jobs := [entry.decode().partition(":")[0] for entry in self._executions(worker["name"])]:
                     return pid, dict.fromkeys(jobs, worker["name"])
             time.sleep(0.02)
@@ -126,6 +130,9 @@ class Saboteur:
     def _redis_pid(self) -> int:
         return int(self._patiently(lambda: self.queue.connection.info("server"))["process_id"])
 
+    def _is_being_taken_over(self) -> bool:
+        return any(watcher.is_alive() for watcher in self._watchers if not isinstance(watcher, threading.Timer))
+
     def _executions(self, worker: str) -> set[bytes]:
         return self._patiently(lambda: self.queue.connection.smembers(f"rq:worker:{worker}:executions"))
 
@@ -137,11 +144,12 @@ class Saboteur:
                 time.sleep(0.5)
 
 
-def _state(pid: int) -> str:
+def _is_running(pid: int) -> bool:
+    """Whether there is such a process, neither frozen nor dead."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("T", "Z")
     except OSError:
-        return ""
+        return False
 
 
 def _command(pid: int) -> list[str]:
