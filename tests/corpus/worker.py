@@ -1,0 +1,27 @@
+"""A real worker process whose model is a stub; texts are read as RefAM reads them."""
+
+import logging
+import sys
+
+from PIL import Image
+
+from backend.queue import connect
+from backend.settings import load_settings
+from backend.worker import work
+from refam.backbones import Piece
+from refam.text import read_text
+from tests.backend.stub_worker import StubSegmentation, StubSegmenter
+
+
+class Reader(StubSegmenter):
+    def segment(self, image: Image.Image, expression: str) -> StubSegmentation:
+        read_text(expression, lambda text: [Piece(text, 0, len(text), special=False)])
+        return super().segment(image, expression)
+
+
+if __name__ == "__main__":
+    settings = load_settings()
+    logging.basicConfig(level=settings.log_level)
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    sys.exit(work(connect(settings), settings, lambda _: Reader()))
