@@ -162,4 +162,5 @@ def parse(kind: type[Body], raw: bytes) -> Body:
         problem = error.errors(include_input=False, include_url=False)[0]
         field = ".".join(map(str, problem["loc"])) or "body"
         status = 400 if problem["type"] == "json_invalid" else 422
-        raise RequestError(status, field, f"{problem['msg']}.", "Send what Label Studio sends.") from None
+        message = problem["msg"].removeprefix("Value error, ")
+        raise RequestError(status, field, f"{message}.", "Send what Label Studio sends.") from None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from backend.bodies import RequestError
@@ -50,7 +50,7 @@ def status_routes(queue: JobQueue, settings: Settings, check_password: Callable[
     def status() -> dict[str, Any]:
         return collect(queue, settings)
 
-    @routes.get("/metrics", dependencies=protected)
+    @routes.get("/metrics", dependencies=protected, response_class=PlainTextResponse)
     def prometheus() -> Response:
         return Response(metrics(queue, settings), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
