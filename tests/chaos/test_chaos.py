@@ -14,7 +14,7 @@ SHORT = Plan(
     broken_rate=0.1,
     slow=0.2,
     gaps=(1, 3),
-    patience=1,
+    patience=3,
     life=6,
     seconds=600,
 )
