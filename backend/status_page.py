@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from backend.bodies import RequestError
+from backend.bodies import ErrorBody, RequestError
 from backend.control import Control
 from backend.errors import SettingsError
 from backend.gallery import Gallery
@@ -38,7 +38,7 @@ def status_routes(queue: JobQueue, settings: Settings, check_password: Callable[
     control, gallery = Control(queue, Outbox(queue, settings), settings), Gallery(queue.connection, settings)
     headers = {"Content-Security-Policy": _policy(PAGE), "X-Content-Type-Options": "nosniff", "Vary": "Accept"}
 
-    @routes.get("/")
+    @routes.get("/", responses=_content("text/html"))
     def front(request: Request) -> Response:
         """The page for browsers; for Label Studio, the same as /health."""
         if "text/html" not in request.headers.get("Accept", ""):
@@ -50,18 +50,23 @@ def status_routes(queue: JobQueue, settings: Settings, check_password: Callable[
     def status() -> dict[str, Any]:
         return collect(queue, settings)
 
-    @routes.get("/metrics", dependencies=protected, response_class=PlainTextResponse)
+    @routes.get("/metrics", dependencies=protected, response_class=Response, responses=_content("text/plain"))
     def prometheus() -> Response:
         return Response(metrics(queue, settings), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
-    @routes.get("/thumbnails/{name}", dependencies=protected)
+    @routes.get(
+        "/thumbnails/{name}",
+        dependencies=protected,
+        response_class=Response,
+        responses=_content("image/png") | {404: {"model": ErrorBody}},
+    )
     def thumbnail(name: str) -> Response:
         png = gallery.thumbnail(name)
         if png is None:
             raise RequestError(404, "thumbnail", "it is not kept any more.", "Reload the page.")
         return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=86400, immutable"})
 
-    @routes.post("/retry", dependencies=ours)
+    @routes.post("/retry", dependencies=ours, responses={409: {"model": ErrorBody}})
     def retry(project: str | None = None, task: str | None = None) -> dict[str, int]:
         try:
             return {"retried": control.retry(_number("project", project), _number("task", task))}
@@ -74,6 +79,11 @@ def status_routes(queue: JobQueue, settings: Settings, check_password: Callable[
         return {"cancelled": control.cancel(project, _number("task", task))}
 
     return routes
+
+
+def _content(kind: str) -> dict[int | str, dict[str, Any]]:
+    """For OpenAPI: a route's answer is of this media type; its errors stay JSON."""
+    return {200: {"content": {kind: {}}}}
 
 
 def _number(field: str, value: str | None) -> str | None:
