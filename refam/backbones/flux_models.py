@@ -113,10 +113,15 @@ def _local_folder(source: str, revision: str | None) -> Path:
 
 def _load_model(kind: Any, folder: Path, part: str, device: torch.device, **options: Any) -> Any:
     """A model of diffusers or transformers, which fill what a folder lacks with random weights: here that is an
-    error."""
-    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    error. Weights come from safetensors alone; unpickling others could run code."""
+    if not any((folder / part).glob("*.safetensors")):
+        raise FileNotFoundError(
+            f"{folder / part} has no weights in the format safetensors, and pickled ones such as .bin are not loaded; "
+            "where there are some, convert them"
+        )
+    options |= {"dtype": torch.float32 if device.type == "cpu" else torch.bfloat16, "use_safetensors": True}
     try:
-        model, info = kind.from_pretrained(folder, subfolder=part, dtype=dtype, output_loading_info=True, **options)
+        model, info = kind.from_pretrained(folder, subfolder=part, output_loading_info=True, **options)
     except RuntimeError as error:
         raise ValueError(f"the weights in {folder / part} do not fit its config.json") from error
     if info["missing_keys"]:

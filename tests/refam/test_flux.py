@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
+from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from refam.attention import AttentionMean
@@ -214,6 +215,23 @@ def test_an_incomplete_download_is_noticed(tmp_path, flux_folder, part, damage):
     if damage == "cut off":
         file.write_bytes(content[: len(content) // 2])
     with pytest.raises(ModelNotFoundError, match="REFAM_MODEL"):
+        load_flux(str(tmp_path / "flux"), None, 4, CPU)
+
+
+@pytest.mark.parametrize("part", ["transformer", "vae", "text_encoder", "text_encoder_2"])
+def test_pickled_weights_are_not_loaded(tmp_path, flux_folder, part):
+    shutil.copytree(flux_folder, tmp_path / "flux")
+    folder = tmp_path / "flux" / part
+    weights = {}
+    for file in folder.glob("*.safetensors*"):
+        weights |= load_file(file) if file.suffix == ".safetensors" else {}
+        file.unlink()
+    for name in ("pytorch_model.bin", "diffusion_pytorch_model.bin"):
+        torch.save(weights, folder / name)
+    with pytest.raises(ModelNotFoundError, match=rf"/{part} has no weights in the format safetensors.* convert them"):
+        load_flux(str(tmp_path / "flux"), None, 4, CPU)
+    save_file(weights, folder / "other.safetensors")  # that no loader looks for
+    with pytest.raises(ModelNotFoundError, match=r"no file named \w+\.safetensors"):
         load_flux(str(tmp_path / "flux"), None, 4, CPU)
 
 
