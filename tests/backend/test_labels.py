@@ -1,6 +1,10 @@
 import json
+from xml.sax.saxutils import quoteattr
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 
 from backend.errors import LabelConfigError, TaskError
 from backend.interactive import Click, Interaction, Rectangle
@@ -142,6 +146,48 @@ def test_billion_laughs_expand_nothing():
     laughs = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 12))
     with pytest.raises(LabelConfigError, match="entities"):
         read_label_config(f'<!DOCTYPE v [<!ENTITY a0 "ha">{laughs}]><View>&a11;</View>')
+
+
+TAGS = ["View", "Image", "Text", "BrushLabels", "RectangleLabels", "Label", "TextArea", "KeyPointLabels", "Choices"]
+ATTRIBUTES = ["name", "value", "toName", "valueList", "alias", "smart", "whenTagName", "perRegion"]
+VALUES = st.sampled_from(["i", "b", "$image", "$a.b[0]", "true", "", "i,b"]) | st.text("$ié<&", max_size=4)
+
+
+def xml(tag, attributes, inner):
+    words = [tag, *(f"{name}={quoteattr(value)}" for name, value in attributes.items())]
+    return f"<{' '.join(words)}>{''.join(inner)}</{tag}>"
+
+
+def trees(children):
+    """XML of a tag with attributes around others."""
+    attributes = st.fixed_dictionaries({}, optional=dict.fromkeys(ATTRIBUTES, VALUES))
+    return st.builds(xml, st.sampled_from(TAGS), attributes, st.lists(children, max_size=5))
+
+
+USABLE = st.lists(trees(st.just("")), max_size=3).map(lambda tags: CONFIG.replace("</View>", "".join(tags) + "</View>"))
+CUT = st.tuples(*[st.integers(0, len(CONFIG))] * 2).map(lambda cut: CONFIG[: cut[0]] + CONFIG[cut[1] :])
+
+
+DECLARED = USABLE.map(lambda config: '<?xml version="1.0" encoding="utf-8"?>' + config)
+CONFIGS = st.text() | st.recursive(trees(st.just("")), trees, max_leaves=8) | USABLE | CUT | DECLARED
+ENTRIES = st.text() | st.none() | st.integers() | st.lists(st.text())
+
+
+@given(CONFIGS, st.dictionaries(st.sampled_from(["image", "text", "label"]), ENTRIES))
+@examples(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_config_is_read_or_refused(settings, config, data):
+    try:
+        layout = read_label_config(config)
+    except LabelConfigError as error:
+        assert error.message and error.remedy
+        return
+    assert layout.labels and layout.image_field
+    try:
+        found = layout.request({"id": 1, "data": data}, settings, "7")
+    except TaskError as error:
+        assert error.message and error.remedy
+    else:
+        assert {expression.label for expression in found.expressions} <= set(layout.labels)
 
 
 def test_job_ids_depend_on_the_work_alone(settings):

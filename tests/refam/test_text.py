@@ -1,10 +1,15 @@
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import T5Tokenizer
 
 from refam.backbones import Piece
-from refam.errors import ExpressionError, RefAMError
+from refam.backbones.flux import FluxBackbone
+from refam.errors import ExpressionError
 from refam.phrase import read_phrase
+from refam.pipeline import TINY
 from refam.text import MAX_CHARACTERS, Role, choose_magnets, read_text
 
 MAGNETS = "_ with a the pink"
@@ -90,10 +95,35 @@ def test_a_bad_expression_is_refused(expression, says):
         read_text(expression, by_word)
 
 
-@given(st.text(max_size=60))
-def test_any_string_is_read_or_refused(expression):
+@pytest.fixture(scope="module")
+def pieces_of():
+    """Pieces of a string by the tokenizer that ships."""
+    models = SimpleNamespace(t5_tokenizer=T5Tokenizer.from_pretrained(TINY / "tokenizer_2"))
+    return lambda text: FluxBackbone.tokenize(SimpleNamespace(models=models), text)
+
+
+WORDS = st.lists(
+    st.sampled_from(["the", "zebra", "left", "of", "_", "it's", "x-ray", ",", "…", "ﬁ", "İ", "🦓"])
+    | st.text(max_size=6)
+)
+
+
+@given(WORDS.map(" ".join) | st.text(max_size=60))
+def test_any_string_is_read_or_refused(pieces_of, expression):
     try:
-        text = read_text(expression, by_word, MAGNETS)
-    except RefAMError:
+        text = read_text(expression, pieces_of, MAGNETS)
+    except ExpressionError:
         return
-    assert any(token.role in (Role.WORD, Role.SIDE) for token in text.tokens)
+    lengths = [len(pieces_of(string)) for string in text.strings]
+    assert len(text.tokens) == sum(lengths)
+    own = text.tokens[: lengths[0]]
+    assert own[-1].role is Role.END
+    assert any(token.role in (Role.WORD, Role.SIDE) for token in own)
+    for token, piece in zip(own, pieces_of(text.strings[0]), strict=True):
+        assert 0 <= piece.start <= piece.end <= len(text.strings[0])
+        if token.role in (Role.WORD, Role.SIDE, Role.STOP):
+            word = text.phrase.words[token.word]
+            assert piece.start < word.end and word.start < piece.end
+        else:
+            assert token.word is None
+    assert {token.role for token in text.tokens[lengths[0] :]} <= {Role.MAGNET, Role.BARE, Role.END}
