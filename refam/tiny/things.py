@@ -60,18 +60,27 @@ def _steps(start: float, stop: float, step: float) -> list[float]:
 
 
 def stripes(
-    draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng: np.random.Generator, *, slope: float = 0.0
+    draw: ImageDraw.ImageDraw,
+    side: int,
+    period: int,
+    colour: RGB,
+    rng: np.random.Generator,
+    *,
+    slope: float = 0.0,
+    fill: float = 0.5,
 ) -> None:
-    """Bands half a period wide; slope 0 is vertical, 1 leans by 45 degrees."""
-    lean = slope * side
+    """Bands `fill` periods wide; slope 0 is vertical, 1 leans by 45 degrees."""
+    lean, width = slope * side, fill * period
     for x in _steps(-side - rng.uniform(0, period), 2 * side, period):
-        draw.polygon([(x, 0), (x + period / 2, 0), (x + period / 2 + lean, side), (x + lean, side)], fill=colour)
+        draw.polygon([(x, 0), (x + width, 0), (x + width + lean, side), (x + lean, side)], fill=colour)
 
 
-def bands(draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng: np.random.Generator) -> None:
-    """Horizontal stripes."""
+def bands(
+    draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng: np.random.Generator, *, fill: float = 0.5
+) -> None:
+    """Horizontal stripes, `fill` periods wide."""
     for y in _steps(-rng.uniform(0, period), side, period):
-        draw.rectangle([0, y, side, y + period / 2], fill=colour)
+        draw.rectangle([0, y, side, y + fill * period], fill=colour)
 
 
 def dots(
@@ -95,8 +104,11 @@ def patches(draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng:
             draw.polygon([(cx + r * np.cos(a), cy + r * np.sin(a)) for a, r in zip(angles, radii, strict=True)], colour)
 
 
-def grid(draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng: np.random.Generator) -> None:
-    width = max(1, round(period * 0.3))
+def grid(
+    draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng: np.random.Generator, *, fill: float = 0.3
+) -> None:
+    """Upright and level lines, `fill` periods wide."""
+    width = max(1, round(period * fill))
     for at in _steps(rng.uniform(0, period), side, period):
         draw.line([at, 0, at, side], fill=colour, width=width)
         draw.line([0, at, side, at], fill=colour, width=width)
@@ -232,11 +244,11 @@ OWN_PALETTE = (
 FREE_COLOURED = (
     Kind("ball", (DISC,), seams, WHITE),
     Kind("box", (SQUARE,), cross, BLACK),
-    Kind("mug", MUG, lattice, WHITE, None, ((("ellipse", 0.76, 0.36, 0.9, 0.62), GREY),)),
-    Kind("net", (SQUARE,), grid, WHITE),
-    Kind("tent", (("polygon", 0.0, 0.92, 0.5, 0.06, 1.0, 0.92),), patches, BLACK, None,
+    Kind("mug", MUG, partial(stripes, fill=0.32), WHITE, None, ((("ellipse", 0.76, 0.36, 0.9, 0.62), GREY),)),
+    Kind("net", (SQUARE,), partial(grid, fill=0.2), WHITE),
+    Kind("tent", (("polygon", 0.0, 0.92, 0.5, 0.06, 1.0, 0.92),), partial(stripes, slope=-1.0, fill=0.28), BLACK, None,
          ((("polygon", 0.4, 0.92, 0.5, 0.5, 0.6, 0.92), WHITE),)),
-    Kind("kite", (("polygon", 0.5, 0.0, 0.94, 0.4, 0.5, 1.0, 0.06, 0.4),), checks, BLACK),
+    Kind("kite", (("polygon", 0.5, 0.0, 0.94, 0.4, 0.5, 1.0, 0.06, 0.4),), partial(bands, fill=0.4), SKY),
 )  # fmt: skip
 
 SHAPES = (
