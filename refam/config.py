@@ -14,7 +14,7 @@ __all__ = ["Preset", "RefAMConfig", "parse_blocks"]
 
 PREFIX = "REFAM_"
 FOREIGN_PREFIX = "REFAM_BACKEND_"  # the Label Studio backend's own settings
-METHOD_REVISION = 1  # raise it when the same settings begin to give other masks (code or embedded weights)
+METHOD_REVISION = 2  # raise it when the same settings begin to give other masks (code or embedded weights)
 NOT_IN_VERSION = ("device", "text_encoder", "text_cache", "text_cache_dir", "image_cache")
 CHOICES = {
     "text_encoder": ("device", "cpu"),
@@ -32,7 +32,7 @@ class Preset(NamedTuple):
 
 
 # blocks whose words point, at the noise where they do so best: chosen on scenes other than those of the evaluation
-TINY_PRESET = Preset(resolution=128, timestep=0.4, blocks="0,2,4")
+TINY_PRESET = Preset(resolution=128, timestep=0.4, blocks="2,4,5")
 FLUX_PRESET = Preset(resolution=1024, timestep=0.5, blocks="10-18")
 
 
@@ -166,7 +166,7 @@ class RefAMConfig:
         return parse_blocks(self.preset.blocks)
 
     def model_version(self) -> str:
-        """Name of what makes a mask, such as "refam-tiny-b0.2.4-t0.4-sam.tiny-1a2b3c4d": backbone, blocks, timestep,
+        """Name of what makes a mask, such as "refam-tiny-b2.4.5-t0.4-sam.tiny-1a2b3c4d": backbone, blocks, timestep,
         refiner, and a hash of every setting that changes a result. Equal settings have equal names everywhere."""
         resolved = replace(self, **self.preset._asdict())
         results = {name: value for name, value in asdict(resolved).items() if name not in NOT_IN_VERSION}

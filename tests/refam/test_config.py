@@ -61,14 +61,14 @@ def test_a_bad_variable_is_named_with_its_remedy(variable, value, remedy):
 
 
 def test_presets_belong_to_models():
-    assert RefAMConfig().preset == (128, 0.4, "0,2,4")
+    assert RefAMConfig().preset == (128, 0.4, "2,4,5")
     assert RefAMConfig(model="black-forest-labs/FLUX.1-dev").preset == (1024, 0.5, "10-18")
-    assert RefAMConfig(resolution=64).preset == (64, 0.4, "0,2,4")
+    assert RefAMConfig(resolution=64).preset == (64, 0.4, "2,4,5")
 
 
 def test_version_names_the_parts_and_changes_with_results_only():
     version = RefAMConfig().model_version()
-    assert version.startswith("refam-tiny-b0.2.4-t0.4-sam.tiny-")
+    assert version.startswith("refam-tiny-b2.4.5-t0.4-sam.tiny-")
     assert (
         RefAMConfig(model="org/FLUX.1-dev", sam="vit_h", blocks="3,7-9")
         .model_version()
