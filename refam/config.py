@@ -166,7 +166,7 @@ class RefAMConfig:
         return parse_blocks(self.preset.blocks)
 
     def model_version(self) -> str:
-        """Name of what makes a mask, such as "refam-tiny-b2.4.5-t0.4-sam.tiny-1a2b3c4d": backbone, blocks, timestep,
+        """Name of what makes a mask, such as "refam-tiny-b2.4-5-t0.4-sam.tiny-1a2b3c4d": backbone, blocks, timestep,
         refiner, and a hash of every setting that changes a result. Equal settings have equal names everywhere."""
         resolved = replace(self, **self.preset._asdict())
         results = {name: value for name, value in asdict(resolved).items() if name not in NOT_IN_VERSION}

@@ -68,7 +68,7 @@ def test_presets_belong_to_models():
 
 def test_version_names_the_parts_and_changes_with_results_only():
     version = RefAMConfig().model_version()
-    assert version.startswith("refam-tiny-b2.4.5-t0.4-sam.tiny-")
+    assert version.startswith("refam-tiny-b2.4-5-t0.4-sam.tiny-")
     assert (
         RefAMConfig(model="org/FLUX.1-dev", sam="vit_h", blocks="3,7-9")
         .model_version()
