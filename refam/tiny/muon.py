@@ -20,7 +20,7 @@ RMS_OF_ADAMW = 0.2  # of a typical AdamW update, so that both optimizers can sha
 def orthogonalise(matrices: Tensor) -> Tensor:
     """[B, m, n] with m <= n -> about the nearest matrices with orthonormal rows: singular values near 1."""
     a, b, c = COEFFICIENTS
-    x = matrices / (matrices.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
+    x: Tensor = matrices / (matrices.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
     for _ in range(ITERATIONS):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
