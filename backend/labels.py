@@ -25,6 +25,7 @@ TAGS_NEEDED = "a <BrushLabels> tag (or BitmaskLabels, PolygonLabels, RectangleLa
 CLICK_TAGS = ("keypoint", "keypointlabels", "rectangle", "rectanglelabels")
 PROMPT_TAG = "prompt"  # preferred name of the TextArea that takes prompts
 MAX_CONFIG_LENGTH = 2**18  # characters; a config with 1,000 labels has 60,000
+MAX_DEPTH = 100
 FALLBACK_TEXT_FIELD = "text"
 
 
@@ -208,8 +209,8 @@ class Layout:
 def read_label_config(config: str) -> Layout:
     """Read a label config.
 
-    Raises LabelConfigError if it is malformed, too long, holds a document type or entities, or lacks an image or result
-    tag.
+    Raises LabelConfigError if it is malformed, too long or deep, holds a document type or entities, or lacks an image
+    or result tag.
     """
     if len(config) > MAX_CONFIG_LENGTH:
         message = f"it has {len(config)} characters; at most {MAX_CONFIG_LENGTH} are allowed."
@@ -253,15 +254,25 @@ def _parse(config: str) -> LabelInterface:
     if not config.strip():
         raise LabelConfigError("it is empty.", f"Give the project an <Image> tag and {TAGS_NEEDED}.")
     try:
-        ElementTree.fromstring(config, forbid_dtd=True)
+        depth = _depth(ElementTree.fromstring(config, forbid_dtd=True))
     except DefusedXmlException:
         raise LabelConfigError("it declares a document type or entities, which is not allowed.", remedy) from None
     except (ElementTree.ParseError, ValueError) as error:
         raise LabelConfigError(f"it is not well-formed XML ({error}).", remedy) from None
+    if depth > MAX_DEPTH:
+        raise LabelConfigError(f"it is {depth} levels deep; at most {MAX_DEPTH} are allowed.", "Nest fewer tags.")
     try:
         return LabelInterface(config)
     except Exception as error:  # the parser raises whatever an unusual tag leads to
         raise LabelConfigError(f"Label Studio's parser refuses it ({error}).", remedy) from error
+
+
+def _depth(root: Any) -> int:
+    """How many levels of tags there are. Without recursion, which a deep config would exhaust."""
+    level, depth = [root], 0
+    while level:
+        level, depth = [child for tag in level for child in tag], depth + 1
+    return depth
 
 
 def _image_field(image: Any) -> str:
