@@ -20,6 +20,10 @@ MODULES = (
     "tests.bench.flux_weights",
     "tests.bench.embedded",
     "tests.bench.flux_gpu",
+    "tests.bench.service",
+    "tests.bench.scale",
+    "tests.bench.growth",
+    "tests.bench.web",
 )  # each has BENCHMARKS: names and functions
 COLUMNS = ("name", "value", "baseline", "ratio", "conditions")
 FOLDER = Path("build")
