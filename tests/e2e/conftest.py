@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -36,6 +38,23 @@ def eventually(check: Callable[[], bool]) -> None:
     while not check():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(1)  # asking takes time from those who are waited for
+
+
+def start_command(variables: dict[str, str], *arguments: str) -> "subprocess.Popen[str]":
+    """Start `refam-backend` with these arguments and settings."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    command = [sys.executable, "-m", "backend", *arguments]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def run_command(variables: dict[str, str], *arguments: str) -> tuple[int, str]:
+    """Exit code and output of `refam-backend` with these arguments and settings."""
+    command = start_command(variables, *arguments)
+    try:
+        said, _ = command.communicate(timeout=PATIENCE)
+    finally:
+        command.kill()
+    return command.returncode, said
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,17 @@ class Editor:
         self.page.wait_for_function(f"window.dataManager?.lsf?.lsf && {ANNOTATION}?.names.get('image')?.imageIsLoaded")
         self.page.wait_for_timeout(SETTLE)
 
+    def retrieve(self, project: int, tasks: list[int]) -> None:
+        """Select tasks in the Data Manager, and choose Actions > Retrieve Predictions."""
+        self.page.goto(f"{self._url}/projects/{project}/data")
+        for task in tasks:
+            self.page.get_by_label(f"Select Task {task}", exact=True).click(force=True)
+        self.page.get_by_role("button", name="Tasks Actions").click()
+        self.page.get_by_label("Retrieve Predictions").click()
+        with self.page.expect_response(lambda r: "retrieve_tasks_predictions" in r.url) as response:
+            self.page.get_by_test_id("dialog-ok-button").click()
+        assert response.value.ok
+
     def type_prompt(self, text: str) -> None:
         self.page.fill("input[name=prompt]", text)
         self.page.press("input[name=prompt]", "Enter")

@@ -1,25 +1,14 @@
 """Who may connect to whom: tokens, and addresses that Label Studio refuses."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
-from tests.e2e.conftest import CONFIG, REFUSED, ROOT
-
-
-def doctor(variables: dict[str, str]) -> tuple[int, str]:
-    command = [sys.executable, "-m", "backend", "doctor"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
-    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=300)
-    return done.returncode, done.stdout
+from tests.e2e.conftest import CONFIG, REFUSED, run_command
 
 
 @pytest.mark.parametrize("kind", ["personal", "legacy"])
 def test_both_kinds_of_token_are_accepted(kind, backend, studio):
     token = {"personal": backend.settings.label_studio_api_key.get_secret_value(), "legacy": studio.token}[kind]
-    code, said = doctor({**backend.variables, "LABEL_STUDIO_API_KEY": token})
+    code, said = run_command({**backend.variables, "LABEL_STUDIO_API_KEY": token}, "doctor")
     assert code == 0, said
     assert f"token: accepted, for {studio.email}" in said
     assert f"connecting: Label Studio accepts a backend at {backend.address}" in said
@@ -27,7 +16,7 @@ def test_both_kinds_of_token_are_accepted(kind, backend, studio):
 
 def test_doctor_recognises_an_address_that_label_studio_refuses(backend, api):
     before = api.ask("GET", "/api/webhooks/")
-    code, said = doctor({**backend.variables, "REFAM_BACKEND_HOST": REFUSED})
+    code, said = run_command({**backend.variables, "REFAM_BACKEND_HOST": REFUSED}, "doctor")
     assert code == 1
     assert f"connecting: Label Studio refuses a backend at http://{REFUSED}" in said
     assert "reserved network address" in said

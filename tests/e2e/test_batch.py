@@ -1,14 +1,12 @@
 """Many tasks: retrieved, pre-labelled from the command line, announced by the webhook; each gets one prediction."""
 
-import os
-import subprocess
-import sys
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 from backend.queue import Priority
 from refam.evaluate import intersection_over_union
-from tests.e2e.conftest import PATIENCE, ROOT, eventually
+from tests.e2e.conftest import PATIENCE, eventually, run_command, start_command
 from tests.e2e.editor import read_mask
 
 MANY, FLOOD = 120, 500
@@ -18,12 +16,6 @@ SECONDS = 100  # Label Studio's time-out; a busy machine takes long to import or
 def texts(sample, number):
     """(picture, text) of so many tasks; pictures and texts come again."""
     return [(sample[n % len(sample)].picture.name, sample[n % len(sample)].text) for n in range(number)]
-
-
-def start_prelabel(backend, project):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **backend.variables}
-    command = [sys.executable, "-m", "backend", "prelabel", str(project)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def test_a_project_is_connected(project, api, backend):
@@ -62,17 +54,39 @@ def test_new_tasks_are_predicted_though_the_webhook_has_no_password(project, api
     assert api.per_task(project) == [1] * len(tasks)
 
 
+def test_tasks_that_a_storage_brings_are_predicted(project, studio, api, sample):
+    folder = studio.files / "storage"
+    folder.mkdir()
+    data = [{"image": studio.file_address(picture), "text": text} for picture, text in texts(sample, 3)]
+    for number, entry in enumerate(data):
+        (folder / f"{number}.json").write_text(json.dumps(entry))
+    storage = api.ask("POST", "/api/storages/localfiles", {"project": project, "path": str(folder)})
+    assert api.ask("POST", f"/api/storages/localfiles/{storage['id']}/sync", {})["last_sync_count"] == len(data)
+    eventually(lambda: all(api.per_task(project)))
+    assert api.per_task(project) == [1] * len(data)
+
+
+def test_selected_tasks_are_retrieved_in_the_data_manager(unconnected, join, api, editor, sample):
+    *selected, left = api.add_tasks(unconnected, texts(sample, 4))
+    join(unconnected)
+    editor.retrieve(unconnected, selected)
+    eventually(lambda: sum(api.per_task(unconnected)) >= len(selected))
+    assert [len(api.predictions(task)) for task in [*selected, left]] == [1, 1, 1, 0]
+
+
 def test_a_project_is_predicted_from_the_command_line(unconnected, api, backend, sample):
     """Without a connection, too: the command needs Label Studio's token alone."""
     tasks = api.add_tasks(unconnected, [*texts(sample, 6), ("none.png", "the ball")])
-    first = start_prelabel(backend, unconnected)
-    said, _ = first.communicate(timeout=PATIENCE)
-    assert first.returncode == 1, said
-    assert "done 6, skipped 0, failed 1" in said
+    code, said = run_command(backend.variables, "prelabel", str(unconnected), "--limit", "2")
+    assert code == 0, said
+    assert "done 2, skipped 0, failed 0" in said
+    assert sum(api.per_task(unconnected)) == 2
+    code, said = run_command(backend.variables, "prelabel", str(unconnected))
+    assert code == 1, said
+    assert "done 4, skipped 2, failed 1" in said
     assert f"task {tasks[-1]}: image: " in said
     assert api.per_task(unconnected) == [1] * 6 + [0]
-    second = start_prelabel(backend, unconnected)
-    said, _ = second.communicate(timeout=PATIENCE)
+    _, said = run_command(backend.variables, "prelabel", str(unconnected))
     assert "done 0, skipped 6, failed 1" in said
 
 
@@ -80,7 +94,7 @@ def test_retrieve_webhook_and_prelabel_at_once_make_one_prediction_a_task(projec
     entries = [(name, f"{text}, please") for name, text in texts(sample, 8)]  # new to the backend: nothing is ready
     tasks = api.add_tasks(project, entries)
     with ThreadPoolExecutor() as pool:
-        command = start_prelabel(backend, project)
+        command = start_command(backend.variables, "prelabel", str(project))
         retrieved = [pool.submit(api.retrieve, project, tasks) for _ in range(2)]
         opened = [pool.submit(api.ask, "GET", f"/api/tasks/{task}?project={project}") for task in tasks[:2]]
         for answer in retrieved + opened:

@@ -1,5 +1,7 @@
 """What an annotator sees and does, in a real browser: masks are compared pixel by pixel with those the model makes."""
 
+import json
+
 import numpy as np
 import pytest
 from label_studio_sdk.converter.brush import decode_rle
@@ -7,6 +9,7 @@ from label_studio_sdk.converter.brush import decode_rle
 from refam.clicks import Box, Clicks
 from refam.evaluate import intersection_over_union
 from refam.heatmap import Point
+from tests.e2e.conftest import SCREENSHOTS, run_command
 from tests.e2e.editor import read_mask
 
 WORDLESS = "of the"  # no word to look for: the task has no prediction, and clicks decide alone
@@ -111,7 +114,7 @@ def test_why_there_is_no_mask_is_shown_to_the_annotator(opened, editor, sample):
     assert reason.startswith("⚠ text:")
 
 
-def test_an_edited_mask_is_submitted_and_read_back(opened, editor, sample, api):
+def test_an_edited_mask_is_submitted_and_read_back(opened, editor, sample, api, backend):
     entry = sample[1]
     task = opened(entry, entry.text)
     before = editor.wait_for_mask()
@@ -132,3 +135,17 @@ def test_an_edited_mask_is_submitted_and_read_back(opened, editor, sample, api):
     assert len(np.unique(alpha)) > 2, "the edges are soft"
     assert intersection_over_union(read_mask(result), extended) >= 0.99
     assert [p["id"] for p in api.predictions(task)] == [prediction["id"]]
+
+    folder = SCREENSHOTS / "report"
+    code, said = run_command(backend.variables, "report", str(prediction["project"]), "--folder", str(folder))
+    assert code == 0, said
+    report = json.loads((folder / "report.json").read_text())
+    (version,) = report["versions"].values()
+    assert (report["submitted_tasks"], version["accepted_unchanged"]) == (1, 0)
+    (case,) = report["worst"]
+    assert case["task"] == task
+    assert case["iou"] == pytest.approx(intersection_over_union(before, read_mask(result)), abs=0.01)
+    assert 0.5 < case["iou"] < 1
+    assert (folder / "report.md").exists()
+    editor.page.goto((folder / "report.html").as_uri())
+    assert editor.page.evaluate("[...document.images].map(image => image.naturalWidth > 0)") == [True]
