@@ -147,11 +147,12 @@ def test_a_killed_workers_job_is_taken_over(processes, queue, settings):
     assert queue.submit(requests, Priority.BATCH)[0].prediction
 
 
-@pytest.mark.parametrize("text", ["hang holding the interpreter", "hang beyond signals"])
-def test_a_worker_that_hangs_ends_itself_and_its_job_is_listed(processes, queue, settings, text):
+@pytest.mark.parametrize(("text", "timeout"), [("hang holding the interpreter", 600), ("hang beyond signals", 1)])
+def test_a_worker_that_hangs_ends_itself_and_its_job_is_listed(processes, queue, settings, text, timeout):
     """Neither reaches its time limit by the alarm signal, as a job that sleeps would."""
-    worker = processes.stub_worker(queue, STUB_LIFE="3", STUB_GRACE="1", REFAM_BACKEND_JOB_TIMEOUT="1")
-    queue.submit(queued(settings, text), Priority.BATCH)
+    worker = processes.stub_worker(queue, STUB_LIFE="3", STUB_GRACE="1")
+    impatient = JobQueue(queue.connection, settings.model_copy(update={"job_timeout": timeout}))
+    impatient.submit(queued(settings, text), Priority.BATCH)
     assert worker.wait(60) == 1
     assert "Timeout" in processes.log.read_text()
     for _ in range(MAX_DEATHS - 1):
