@@ -17,6 +17,7 @@ import anyio
 import uvicorn
 from fastapi import BackgroundTasks, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from msgspec.structs import asdict
 from redis.exceptions import RedisError
 from starlette.requests import ClientDisconnect
 
@@ -72,11 +73,11 @@ def create_app(settings: Settings, queue: JobQueue) -> FastAPI:
         return Response(content, media_type="application/json")
 
     def answer(tasks: list[TaskBody], config: str, context: ContextBody | None, *, wait: bool = True) -> Any:
-        entries = [task.model_dump() for task in tasks]
-        drawn = context.model_dump() if context else None
+        entries = [asdict(task) for task in tasks]
+        drawn = asdict(context) if context else None
         try:
             backend = RefAMBackend(label_config=config, queue=queue, settings=settings)
-            return vars(backend.answer(entries, drawn, wait=wait))  # asdict would copy all masks
+            return vars(backend.answer(entries, drawn, wait=wait))  # dataclasses.asdict would copy all masks
         except LabelConfigError as error:
             return vars(refuse(entries, drawn, error, queue, settings))
 

@@ -3,7 +3,9 @@
 import re
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+import msgspec
+from msgspec import Meta, Struct, field
+from pydantic import BaseModel
 
 from backend.errors import TaskError
 
@@ -22,9 +24,14 @@ __all__ = [
 ]
 
 LARGEST_NUMBER = 2**63 - 1  # of a database's row
-NAME = re.compile(r"[\w.:-]{0,100}")
 MAX_HINTED = 10_000  # tasks; Label Studio tells of 5,000 at most
-Body = TypeVar("Body", bound=BaseModel)
+PLACE = re.compile(r" - at `\$(?P<path>.*)`$")
+MISSING = re.compile(r"Object missing required field `(?P<name>.*?)`")
+
+Number = Annotated[int, Meta(ge=0, le=LARGEST_NUMBER)]
+Identifier = Number | Annotated[str, Meta(pattern=r"^[\w.:-]{0,100}$(?!\n)")] | None
+REMEDY = "Send what Label Studio sends."
+Body = TypeVar("Body", bound=Struct)
 
 
 class RequestError(Exception):
@@ -36,50 +43,39 @@ class RequestError(Exception):
         self.reason = TaskError(field, message, remedy)
 
 
-def _check_identifier(value: int | str | None) -> int | str | None:
-    if isinstance(value, int) and not 0 <= value <= LARGEST_NUMBER:
-        raise ValueError(f"a number from 0 to {LARGEST_NUMBER} is needed")
-    if isinstance(value, str) and not NAME.fullmatch(value):
-        raise ValueError("at most 100 letters, digits, dots, colons and dashes are allowed")
-    return value
-
-
-Identifier = Annotated[int | str | None, AfterValidator(_check_identifier)]
-
-
-class TaskBody(BaseModel):
+class TaskBody(Struct):
     """A task, as far as it is used."""
 
+    data: dict[str, Any]
     id: Identifier = None
     project: Identifier = None
-    data: dict[str, Any]
     drafts: list[dict[str, Any]] | None = None
 
 
-class ContextBody(BaseModel):
+class ContextBody(Struct):
     """What the annotator drew and typed."""
 
     result: list[dict[str, Any]] = []
 
 
-class ParamsBody(BaseModel):
+class ParamsBody(Struct):
     """`params` of /predict."""
 
     context: ContextBody | None = None
 
 
-class PredictBody(BaseModel):
+class PredictBody(Struct):
     """Body of /predict."""
 
     tasks: list[TaskBody]
     label_config: str
-    params: ParamsBody = ParamsBody()
+    params: ParamsBody = field(default_factory=ParamsBody)
 
 
-class SetupBody(BaseModel):
+class SetupBody(Struct):
     """Body of /setup."""
 
-    label_config: str = Field(alias="schema")
+    label_config: str = field(name="schema")
     project: str = ""  # its number, a dot, and when it was made
 
     @property
@@ -89,36 +85,36 @@ class SetupBody(BaseModel):
         return number if re.fullmatch(r"[0-9]{1,19}", number) else ""
 
 
-class ProjectBody(BaseModel):
+class ProjectBody(Struct):
     """A project, as far as it is used."""
 
     label_config: str
 
 
-class WebhookBody(BaseModel):
+class WebhookBody(Struct):
     """Body of /webhook."""
 
     action: str
 
 
-class TasksCreatedBody(BaseModel):
+class TasksCreatedBody(Struct):
     """Body of /webhook for the action TASKS_CREATED."""
 
-    action: str = "TASKS_CREATED"
     tasks: list[TaskBody]
     project: ProjectBody
+    action: str = "TASKS_CREATED"
 
 
-class NumberBody(BaseModel):
+class NumberBody(Struct):
     """A task or project, of which only the number is believed."""
 
-    id: int = Field(ge=0, le=LARGEST_NUMBER)
+    id: Number
 
 
-class HintBody(BaseModel):
+class HintBody(Struct):
     """Body of /webhook for the action TASKS_CREATED, where the tasks are then read from Label Studio."""
 
-    tasks: list[NumberBody] = Field(max_length=MAX_HINTED)
+    tasks: Annotated[list[NumberBody], Meta(max_length=MAX_HINTED)]
     project: NumberBody
 
 
@@ -136,9 +132,9 @@ class ErrorBody(BaseModel):
     error: ReasonBody
 
 
-def described(kind: type[BaseModel]) -> dict[str, Any]:
+def described(kind: type[Struct]) -> dict[str, Any]:
     """A body in the words of OpenAPI, which cannot be told from a route that reads the raw request."""
-    schema = kind.model_json_schema()
+    schema = msgspec.json.schema(kind)
     content = {"application/json": {"schema": _inlined(schema, schema.pop("$defs", {}))}}
     return {"requestBody": {"required": True, "content": content}}
 
@@ -155,12 +151,29 @@ def _inlined(node: Any, definitions: dict[str, Any]) -> Any:
 
 
 def parse(kind: type[Body], raw: bytes) -> Body:
-    """Read a body. Raises RequestError, naming the field, if it is malformed."""
+    """Read a body; what is not used is skipped, neither built nor kept, in about 2 ms a megabyte.
+
+    Raises RequestError, naming the field, if it is malformed.
+    """
     try:
-        return kind.model_validate_json(raw)
-    except ValidationError as error:
-        problem = error.errors(include_input=False, include_url=False)[0]
-        field = ".".join(map(str, problem["loc"])) or "body"
-        status = 400 if problem["type"] == "json_invalid" else 422
-        message = problem["msg"].removeprefix("Value error, ")
-        raise RequestError(status, field, f"{message}.", "Send what Label Studio sends.") from None
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        message, field = _placed(str(error))
+        raise RequestError(422, field, f"{message}.", REMEDY) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RequestError(400, "body", f"{error}.", REMEDY) from None
+    except RecursionError:
+        raise RequestError(400, "body", "JSON is nested too deeply.", REMEDY) from None
+
+
+def _placed(message: str) -> tuple[str, str]:
+    """A message of msgspec's as (what is wrong, field), the field such as "tasks.0.id"."""
+    place = PLACE.search(message)
+    path = place["path"] if place else ""
+    if missing := MISSING.match(message):
+        return "Field required", _field(f"{path}.{missing['name']}")
+    return message[: place.start()] if place else message, _field(path)
+
+
+def _field(path: str) -> str:
+    return path.replace("[", ".").replace("]", "").strip(".") or "body"
