@@ -10,7 +10,7 @@ from backend.errors import TaskError
 from backend.interactive import read_interaction, reply_in_text
 from backend.labels import Layout, TaskRequest, read_label_config
 from backend.ml_base import LabelStudioMLBase
-from backend.outbox import Outbox, Target
+from backend.outbox import Claim, Outbox, Target
 from backend.queue import JobQueue, Outcome, Priority, connect
 from backend.settings import Settings, load_settings
 
@@ -115,25 +115,25 @@ class RefAMBackend(LabelStudioMLBase):  # type: ignore[misc]
         for project, ids in projects.items():
             self._outbox.read(project, ids)
 
-    def _claim(self, ready: Mapping[int, TaskRequest]) -> set[int]:
-        """Numbers of those tasks whose predictions may be answered, since nobody else delivers them."""
+    def _claim(self, ready: Mapping[int, TaskRequest]) -> dict[int, Claim]:
+        """Claims of those tasks whose predictions may be answered, since nobody else delivers them, by number."""
         seconds = self._settings.inline_seconds + self._settings.claim_seconds
         claims = self._outbox.claim(map(Target.of, ready.values()), self._settings.model_version, seconds)
-        return {number for number, claimed in zip(ready, claims, strict=True) if claimed}
+        return {number: claim for number, claim in zip(ready, claims, strict=True) if claim}
 
     def _withhold(
-        self, outcomes: dict[int, Outcome | None], ready: Mapping[int, TaskRequest], claimed: set[int]
+        self, outcomes: dict[int, Outcome | None], ready: Mapping[int, TaskRequest], claimed: Mapping[int, Claim]
     ) -> None:
         """Take predictions that somebody else delivers out of the answer, and give back claims that are of no use."""
         useless = []
-        for number, request in ready.items():
+        for number in ready:
             outcome = outcomes[number]
             predicted = outcome is not None and outcome.prediction is not None
             if predicted and number not in claimed:
                 outcomes[number] = None
             elif not predicted and number in claimed:
-                useless.append(Target.of(request))
-        self._outbox.release(useless, self._settings.model_version)
+                useless.append(claimed[number])
+        self._outbox.release(useless)
 
     def _suggest(self, task: Task, context: Mapping[str, Any], layout: Layout) -> Answer:
         """The answer to what an annotator typed, clicked or drew; an empty prediction if nothing is asked."""

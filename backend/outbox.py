@@ -6,14 +6,19 @@ the task; and a worker writes only where Label Studio does not hold a prediction
 never given back after delivery, they expire: what was underway meanwhile finds the task claimed, and later finds the
 prediction stored. What is due stays noted until it is known to be stored, or has failed for good.
 
+A claim is its owner's alone: whoever was held up until it expired can neither give back nor prolong that of the next
+owner, and both learn of it once they have written, so that they look for a second prediction and delete it.
+
 Keys:
     refam:due:<job>                           hash: project/task -> "replace" or "". Tasks that the job's result is for
-    refam:claim:<version>:<project>/<task>    string that expires: somebody is delivering this task
+    refam:claim:<version>:<project>/<task>    string that expires: token of who is delivering this task, and a "!" for
+                                              each who lost the task and may have delivered it all the same
     refam:projects                            set: projects that have connected this backend
 """
 
 import hashlib
 import json
+import secrets
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -30,12 +35,31 @@ from backend.queue import JobQueue, Priority
 from backend.settings import Settings
 from backend.studio import PAGE
 
-__all__ = ["Outbox", "Target"]
+__all__ = ["Claim", "Outbox", "Target"]
 
 PROJECTS = "refam:projects"
 READ = "read-"  # ids of jobs that read tasks begin with it
 LOOK = 0.1  # seconds between two looks at a result that is being written
 DUE_LIFETIME = 30 * 86400  # seconds
+
+# Whether the claim is the caller's and was so all the time. If nobody has it any more, it is the caller's again; if
+# somebody else has it, they are told.
+HOLD = """
+local owner = redis.call('GET', KEYS[1])
+if owner and string.sub(owner, 1, #ARGV[1]) ~= ARGV[1] then
+    redis.call('APPEND', KEYS[1], '!')
+    return 0
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return owner == ARGV[1] and 1 or 0
+"""
+
+RELEASE = """
+for number, key in ipairs(KEYS) do
+    local owner = redis.call('GET', key)
+    if owner and string.sub(owner, 1, #ARGV[number]) == ARGV[number] then redis.call('DEL', key) end
+end
+"""
 
 
 @dataclass(frozen=True)
@@ -59,6 +83,14 @@ class Target:
         return f"{self.project}/{self.task}"
 
 
+@dataclass(frozen=True)
+class Claim:
+    """The right to deliver one task's prediction, until it expires. The token tells whose it is."""
+
+    key: str
+    token: str
+
+
 class Outbox:
     """Notes which tasks are due, hands out claims, and enqueues the jobs that talk to Label Studio."""
 
@@ -66,6 +98,8 @@ class Outbox:
         self._queue = queue
         self._connection = queue.connection
         self._settings = settings
+        self._hold = self._connection.register_script(HOLD)
+        self._release = self._connection.register_script(RELEASE)
 
     def add(self, requests: Sequence[TaskRequest], *, replace: bool = False) -> None:
         """Have the results of submitted requests written, now or once they are there."""
@@ -108,21 +142,25 @@ class Outbox:
         """The task needs nothing more."""
         self._connection.hdel(_due(job_id), target.key)
 
-    def claim(self, targets: Iterable[Target], version: str, seconds: float) -> list[bool]:
-        """For each task, whether the caller may deliver its prediction; nobody else may, for that long."""
+    def claim(self, targets: Iterable[Target], version: str, seconds: float) -> list[Claim | None]:
+        """For each task, the right to deliver its prediction, for that long; None where somebody else has it."""
+        claims = [Claim(_claim(target, version), secrets.token_hex(8)) for target in targets]
         with self._connection.pipeline() as pipe:
-            for target in targets:
-                pipe.set(_claim(target, version), "", nx=True, px=round(seconds * 1000))
-            return [bool(taken) for taken in pipe.execute()]
+            for claim in claims:
+                pipe.set(claim.key, claim.token, nx=True, px=round(seconds * 1000))
+            return [claim if taken else None for claim, taken in zip(claims, pipe.execute(), strict=True)]
 
-    def hold(self, target: Target, version: str, seconds: float) -> None:
-        """Let a claim of the caller's last that long from now: whatever is underway shall not deliver once more."""
-        self._connection.set(_claim(target, version), "", px=round(seconds * 1000))
+    def hold(self, claim: Claim, seconds: float) -> bool:
+        """Let a claim last that long from now: whatever is underway shall not deliver once more.
 
-    def release(self, targets: Iterable[Target], version: str) -> None:
-        """Give back claims of the caller's, where nothing was delivered."""
-        if keys := [_claim(target, version) for target in targets]:
-            self._connection.delete(*keys)
+        Returns whether nobody else can have delivered since it was given.
+        """
+        return bool(self._hold(keys=[claim.key], args=[claim.token, round(seconds * 1000)]))
+
+    def release(self, claims: Sequence[Claim]) -> None:
+        """Give claims back, where nothing was delivered. Those that have expired are others' business."""
+        if claims:
+            self._release(keys=[claim.key for claim in claims], args=[claim.token for claim in claims])
 
     def claimed_for(self, target: Target, version: str) -> float:
         """Seconds until a task can be claimed again."""

@@ -15,7 +15,7 @@ from rq.job import Job
 
 from backend.errors import BackendError, LabelConfigError, RefusedError, TaskError, TemporaryError
 from backend.labels import TaskRequest, read_label_config
-from backend.outbox import Outbox, Target
+from backend.outbox import Claim, Outbox, Target
 from backend.queue import JobQueue, Outcome, Priority
 from backend.settings import Settings
 from backend.studio import Studio
@@ -85,33 +85,37 @@ class Desk:
         """
         version = prediction["model_version"]
         start = time.monotonic()
-        (claimed,) = self.outbox.claim([target], version, DELIVERY_SECONDS)
+        (claim,) = self.outbox.claim([target], version, DELIVERY_SECONDS)
+        own = [claim] if claim else []
         try:
             stored = self.studio.predictions(target.task)
         except BackendError:
-            if claimed:
-                self.outbox.release([target], version)
+            self.outbox.release(own)
             raise
-        if not _holds(stored, version):
-            if not claimed or time.monotonic() - start > LATEST_WRITE:
-                return max(self.outbox.claimed_for(target, version), SOON)
-            try:
-                self.studio.write(target.project, target.task, prediction)
-            except TemporaryError:  # it may be stored yet
-                self.outbox.hold(target, version, UNSURE_SECONDS)
-                raise
-            except TaskError:  # it is not stored
-                self.outbox.release([target], version)
-                raise
-            self.outbox.hold(target, version, self.settings.claim_seconds)
-        elif claimed:
-            self.outbox.release([target], version)
+        if _holds(stored, version):
+            self.outbox.release(own)
+        elif claim is None or time.monotonic() - start > LATEST_WRITE:
+            return max(self.outbox.claimed_for(target, version), SOON)
+        elif not self._write(claim, target, prediction):
+            stored = self.studio.predictions(target.task)
         self._delete_surplus(stored, version)
         if target.replace and not self.studio.has_annotations(target.task):
             for old in stored:
                 if str(old["model_version"]).startswith(OWN_VERSIONS) and old["model_version"] != version:
                     self.studio.delete_prediction(old["id"])
         return 0
+
+    def _write(self, claim: Claim, target: Target, prediction: Mapping[str, Any]) -> bool:
+        """Store a prediction. Returns whether nobody else can have stored one meanwhile."""
+        try:
+            self.studio.write(target.project, target.task, prediction)
+        except TemporaryError:  # it may be stored yet
+            self.outbox.hold(claim, UNSURE_SECONDS)
+            raise
+        except TaskError:  # it is not stored
+            self.outbox.release([claim])
+            raise
+        return self.outbox.hold(claim, self.settings.claim_seconds)
 
     def _delete_surplus(self, stored: Sequence[Mapping[str, Any]], version: str) -> None:
         """Delete all but the first of a version: a request that was given up may have been carried out very late."""

@@ -1,5 +1,6 @@
 """Predictions reach Label Studio, each once: jobs run in this process, Redis and HTTP are real."""
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -60,8 +61,7 @@ def run_later(queue, run_jobs):
     """Runs what waits for a later time, as the scheduler would, which burst mode lacks; claims have ended by then."""
 
     def run():
-        for key in queue.connection.keys("refam:claim:*"):
-            queue.connection.delete(key)
+        expire_claims(queue)
         for each in queue.queues.values():
             for job_id in each.scheduled_job_registry.get_job_ids():
                 each.scheduled_job_registry.requeue(job_id)
@@ -213,8 +213,7 @@ def test_two_writers_write_once(studio, settings, run_jobs, queue, desk):
     run_jobs()
     Outbox(queue, settings).add(requests)
     studio.predictions.clear()
-    for key in queue.connection.keys("refam:claim:*"):
-        queue.connection.delete(key)
+    expire_claims(queue)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: writer(desk, requests[0].job_id()), range(4)))
     once(studio, numbers)
@@ -224,7 +223,7 @@ def test_a_page_waits_for_a_mask_that_somebody_else_is_about_to_store(client, st
     numbers = studio.add_tasks(7, texts("left"))
     (request,) = desk.queue_tasks("7", CONFIG, [studio.task(numbers[0])])
     target = Target.of(request)
-    assert desk.outbox.claim([target], studio.version, 60) == [True]
+    assert desk.outbox.claim([target], studio.version, 60) != [None]
     run_jobs()
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(studio.retrieve, client, 7, numbers)
@@ -398,9 +397,94 @@ class TestWithoutPassword:
 
 def test_claims_are_exclusive_until_they_expire(queue, settings):
     outbox, target = Outbox(queue, settings), Target("7", "1")
-    assert outbox.claim([target, Target("7", "2")], "v", 0.2) == [True, True]
-    assert outbox.claim([target], "v", 60) == [False]
-    assert outbox.claim([target], "w", 60) == [True]
-    assert 0 < outbox.claimed_for(target, "v") <= 0.2
+    assert all(outbox.claim([target, Target("7", "2")], "v", 0.2))
+    assert outbox.claim([target], "w", 60) != [None]
+    assert 0 <= outbox.claimed_for(target, "v") <= 0.2
     time.sleep(0.25)
-    assert outbox.claim([target], "v", 60) == [True]
+    assert outbox.claim([target], "v", 60) != [None]
+    assert outbox.claim([target], "v", 60) == [None]
+
+
+def test_who_lost_a_claim_neither_releases_nor_prolongs_the_next_owners(queue, settings):
+    outbox, target = Outbox(queue, settings), Target("7", "1")
+    (first,) = outbox.claim([target], "v", 60)
+    assert outbox.hold(first, 60)
+    expire_claims(queue)
+    (second,) = outbox.claim([target], "v", 60)
+    outbox.release([first])
+    assert not outbox.hold(first, 3600)
+    assert 0 < outbox.claimed_for(target, "v") <= 60
+    assert outbox.claim([target], "v", 60) == [None]
+    assert not outbox.hold(second, 60), "the first may have delivered"
+    assert outbox.hold(second, 60)
+    outbox.release([second])
+    assert not outbox.hold(second, 60), "somebody may have had it meanwhile"
+
+
+@pytest.fixture
+def held_up(studio, desk, queue, settings):
+    """A function: once a request with this method is underway, its writer's claim expires, and `meanwhile` happens."""
+
+    def hold_up(method, meanwhile):
+        def fault(asked, path):
+            if asked == method:
+                studio.fault = lambda *_: None
+                expire_claims(queue)
+                meanwhile(Desk.open(queue, Studio(settings), settings))
+
+        studio.fault = fault
+
+    return hold_up
+
+
+@pytest.fixture
+def delivery(studio, settings):
+    """A task and its prediction."""
+    (number,) = studio.add_tasks(7, texts("left"))
+    return Target("7", str(number)), {"model_version": settings.model_version, "score": 0.5, "result": []}
+
+
+def test_a_writer_held_up_before_it_looks_leaves_the_next_ones_claim_alone(studio, desk, held_up, delivery):
+    held_up("GET", lambda other: other.deliver(*delivery))
+    assert desk.deliver(*delivery) == 0
+    once(studio, [1])
+    assert desk.outbox.claim([delivery[0]], studio.version, 60) == [None]
+
+
+def test_a_writer_held_up_before_it_writes_takes_its_second_prediction_back(studio, desk, held_up, delivery):
+    held_up("POST", lambda other: other.deliver(*delivery))
+    assert desk.deliver(*delivery) == 0
+    once(studio, [1])
+    assert desk.outbox.claim([delivery[0]], studio.version, 60) == [None]
+
+
+def test_two_writers_that_write_at_once_leave_one_prediction(studio, desk, queue, settings, delivery):
+    """The second one looks before the first one writes, and writes after the first one has looked again."""
+    first_has_left, second_has_looked = threading.Event(), threading.Event()
+    posts = iter([second_has_looked, first_has_left])
+
+    def fault(method, path):
+        if method == "POST" and "import" in path:
+            event = next(posts)
+            if event is second_has_looked:
+                expire_claims(queue)
+                pool.submit(second)
+            else:
+                second_has_looked.set()
+            assert event.wait(60)
+
+    def second():
+        ended.append(Desk.open(queue, Studio(settings), settings).deliver(*delivery))
+
+    ended = []
+    studio.fault = fault
+    with ThreadPoolExecutor() as pool:
+        ended.append(desk.deliver(*delivery))
+        first_has_left.set()
+    assert ended == [0, 0]
+    once(studio, [1])
+
+
+def expire_claims(queue):
+    for key in queue.connection.keys("refam:claim:*"):
+        queue.connection.delete(key)
