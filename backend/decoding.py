@@ -13,6 +13,11 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 JPEGS = ("JPEG", "MPO")  # Pillow's name for a photograph with previews behind it, which browsers do not show
 MAX_SCANS = 100  # progressive JPEGs have about ten; each takes as long as the whole image, and may be a few bytes
 START_OF_SCAN = b"\xff\xda"
+TEXT_LIMITS = ("MAX_TEXT_CHUNK", "MAX_TEXT_MEMORY")  # of Pillow, which names them where a PNG goes beyond
+TOO_MUCH_TEXT = (
+    "the PNG file holds a text or colour profile of more than 1 MiB, or texts of more than 64 MiB.",
+    "Save it anew without its metadata.",
+)
 
 _one_at_a_time = threading.Lock()  # the filters of warnings are the whole process's; and images are large
 
@@ -45,6 +50,8 @@ def decode(content: bytes, max_pixels: int) -> Image.Image:
     except (ImageError, JobTimeoutException, MemoryError):
         raise
     except Exception as error:  # decoders raise whatever a broken file leads to
+        if any(limit in str(error) for limit in TEXT_LIMITS):
+            raise ImageError(*TOO_MUCH_TEXT) from None
         raise ImageError(
             f"the file is no readable image ({len(content)} bytes).",
             f"Use a whole {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file.",

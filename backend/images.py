@@ -33,6 +33,7 @@ ACCEPT = "image/*, */*;q=0.1"  # without */*, Label Studio answers 406 for local
 MAX_REDIRECTS = 5
 MAX_PORT = 65535
 MALFORMED = ("the image's URL is malformed.", "Correct it; write special characters percent-encoded.")
+ASTRAY = ("the image's URL redirects to a malformed one.", "Use the URL of the image itself.")
 TEMPORARY_STATUS = (408, 425, 429)
 Resolver = Callable[..., list[Any]]
 
@@ -116,7 +117,10 @@ class ImageLoader:
 
     def _client(self) -> httpx.AsyncClient:
         seconds = self._settings.image_timeout
-        return httpx.AsyncClient(timeout=seconds, verify=_tls(), trust_env=False, transport=self._transport)
+        hooks = {"response": [_check_location]}
+        return httpx.AsyncClient(
+            timeout=seconds, verify=_tls(), trust_env=False, transport=self._transport, event_hooks=hooks
+        )
 
     def _parse(self, base: httpx.URL, reference: str) -> httpx.URL:
         try:
@@ -213,6 +217,15 @@ class ImageLoader:
 def _tls() -> ssl.SSLContext:
     """Made once: reading the certificate authorities takes longer than many a download."""
     return httpx.create_ssl_context(trust_env=False)
+
+
+async def _check_location(response: httpx.Response) -> None:
+    """Refuse a redirect to a malformed URL, which httpx would lay to the network: that is tried again."""
+    if response.has_redirect_location:
+        try:
+            response.request.url.join(response.headers["location"])
+        except (httpx.InvalidURL, ValueError):
+            raise ImageError(*ASTRAY) from None
 
 
 def _is_media_path(url: httpx.URL) -> bool:

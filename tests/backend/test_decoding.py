@@ -60,16 +60,14 @@ def test_animations_and_pages_are_refused(kind):
     assert "animated" in refusal(animation(kind))
 
 
+def chunk(name, body):
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
 def bomb(width, height):
     """A PNG that claims a size and holds no pixels."""
-    chunks = [
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
-        (b"IDAT", zlib.compress(b"")),
-        (b"IEND", b""),
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
-    )
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("side", [8_000, 12_000, 60_000])
@@ -109,10 +107,18 @@ def test_a_jpeg_of_endless_scans_is_refused():
     assert f"more than {MAX_SCANS} scans" in refusal(content)
 
 
-def test_compressed_text_in_a_png_is_bounded():
-    body = b"Comment\0\0" + zlib.compress(bytes(200_000_000), 1)
-    chunk = struct.pack(">I", len(body)) + b"zTXt" + body + struct.pack(">I", zlib.crc32(b"zTXt" + body))
-    assert "no readable image" in refusal(png()[:33] + chunk + png()[33:])
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(200_000_000), 1)),
+        chunk(b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(bytes(2_000_000), 1)),
+        chunk(b"iCCP", b"Profile\0\0" + zlib.compress(bytes(2_000_000), 1)),
+        chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(1_000_000), 1)) * 70,
+    ],
+    ids=["text", "international text", "colour profile", "many texts"],
+)
+def test_what_a_png_holds_beside_its_pixels_is_bounded(chunks):
+    assert "text or colour profile of more than 1 MiB" in refusal(png()[:33] + chunks + png()[33:])
 
 
 @pytest.mark.parametrize("tail", [b"<script>alert(1)</script>", b"PK\x03\x04", b"%PDF-1.7"])

@@ -8,9 +8,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backend.errors import TaskError, TemporaryError
 from backend.images import ImageLoader
+from backend.settings import Settings
 from backend.studio import Studio
 from tests.backend.conftest import data_uri, png
 
@@ -155,6 +158,21 @@ def test_redirects_are_checked_like_any_url(settings):
 def test_redirects_lead_nowhere_else(settings, location):
     load = loader(settings, serve(status=302, location=location), {"a.org": "8.8.8.8", "127.0.0.1": "127.0.0.1"})
     assert refusal(load, "https://a.org/a.png")
+
+
+@pytest.mark.parametrize("location", ["http://[::1", "http://a.org:port/", "//a.org:99999999/", "http://a.org/\x00"])
+def test_redirects_to_malformed_urls_are_refused_for_good(settings, location):
+    load = loader(settings, serve(status=302, location=location), {"a.org": "8.8.8.8"})
+    assert "malformed" in refusal(load, "https://a.org/a.png")
+
+
+@given(st.text(max_size=40), st.sampled_from(["", "/", "//", "http://", "http://a.org:", "https://a.org/", "http://["]))
+def test_any_redirect_is_followed_or_refused(text, start):
+    response = serve(status=302, location=(start + text).encode("utf-8", "ignore"))
+    load = loader(Settings(), response, {"a.org": "8.8.8.8"})
+    with pytest.raises((TaskError, TemporaryError)) as caught:
+        load.load("https://a.org/a.png", "image")
+    assert "could not be read" not in str(caught.value)
 
 
 def test_endless_redirects_end(settings):
