@@ -9,7 +9,7 @@ demo: .venv/installed  ## set up everything and run the main job on the sample p
 studio: .venv/installed .label-studio/installed  ## show the sample project in a Label Studio of its own, until Ctrl+C
 	@$(BIN)/refam-backend studio
 
-test: .venv/installed lint  ## set up everything and run all checks and tests
+test: .venv/installed .venv/quantize lint  ## set up everything and run all checks and tests
 	$(BIN)/pytest
 ifneq ($(filter 1 true,$(CI) $(E2E)),)
 	$(MAKE) e2e
@@ -38,6 +38,11 @@ format: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+# A folder of its own, which only the tests of it look into: see the file
+.venv/quantize: requirements-quantize.txt .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target $@ --no-deps -r $<
 	touch $@
 
 .label-studio/installed: requirements-label-studio.txt

@@ -17,7 +17,8 @@ FOREIGN_PREFIX = "REFAM_BACKEND_"  # the Label Studio backend's own settings
 METHOD_REVISION = 2  # raise it when the same settings begin to give other masks (code or embedded weights)
 NOT_IN_VERSION = ("device", "text_encoder", "text_cache", "text_cache_dir", "image_cache")
 CHOICES = {
-    "text_encoder": ("device", "cpu"),
+    "quantize": ("none", "int8", "int4"),
+    "text_encoder": ("device", "cpu", "drop"),
     "average": ("probabilities", "logits"),
     "agreement": ("correlation", "contrast"),
 }
@@ -46,7 +47,10 @@ class RefAMConfig:
         sam: "tiny" (embedded), "none" (the mask is the thresholded heatmap), "vit_b", "vit_l" or "vit_h" (an official
             checkpoint looked up by name), or a checkpoint's path.
         device: "auto", "cpu", "cuda" or "cuda:N". Changes no result on purpose, so it is not part of the version.
-        text_encoder: "device" keeps T5 and CLIP beside the transformer, "cpu" in main memory.
+        quantize: bits of the weights in the transformer's blocks: "int8" or "int4", with torchao, or "none" for bf16 on
+            a GPU and fp32 on a CPU.
+        text_encoder: "device" keeps T5 and CLIP beside the transformer, "cpu" in main memory; "drop" loads them into
+            main memory for every text that is not in a cache, and drops them after it.
     Forward pass; None means the model's preset
         resolution: side in pixels of the square that the image is squashed to.
         timestep: noise level t of x_t = (1 - t) x_0 + t eps, in (0, 1).
@@ -83,6 +87,7 @@ class RefAMConfig:
     revision: str | None = None
     sam: str = "tiny"
     device: str = "auto"
+    quantize: str = "none"
     text_encoder: str = "device"
     resolution: int | None = None
     timestep: float | None = None

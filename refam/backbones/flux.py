@@ -16,7 +16,7 @@ from refam.attention import AttentionMean
 from refam.backbones import Piece
 from refam.backbones.flux_attention import AttentionReading, PassCompleteError, blocks_of, open_attention, stopping
 from refam.backbones.flux_models import FluxModels, load_flux, require_block
-from refam.backbones.text_store import TextStore, fingerprint
+from refam.backbones.text_store import TextStore
 from refam.cache import LRUCache, image_key
 from refam.config import RefAMConfig
 from refam.errors import ConfigError
@@ -40,7 +40,6 @@ class FluxBackbone:
         self._seed = config.seed
         self._average = config.average
         self._store = TextStore(Path(config.text_cache_dir)) if config.text_cache_dir else None
-        self._encoders = fingerprint(models.t5, models.clip) if self._store else ""
         self._texts: LRUCache[tuple[Tensor, Tensor]] = LRUCache(config.text_cache)
         self._latents: LRUCache[Tensor] = LRUCache(config.image_cache)
         pixels = 2 ** (len(models.vae.config.block_out_channels) - 1) * PATCH
@@ -52,8 +51,14 @@ class FluxBackbone:
     @classmethod
     def from_config(cls, config: RefAMConfig, source: str, device: torch.device) -> Self:
         """Load the models that the configuration needs from `source`, a folder or a hub id."""
-        text_device = torch.device("cpu") if config.text_encoder == "cpu" else device
-        models = load_flux(source, config.revision, config.block_numbers[-1], device, text_device)
+        models = load_flux(
+            source,
+            config.revision,
+            config.block_numbers[-1],
+            device,
+            text_encoder=config.text_encoder,
+            quantize=config.quantize,
+        )
         return cls(models, config)
 
     def forget(self) -> None:
@@ -112,7 +117,7 @@ class FluxBackbone:
 
     def _text_inputs(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """What `_encode_texts` gives, from disk where it is there, on the transformer's device."""
-        key = json.dumps([self._encoders, list(texts)])
+        key = json.dumps([self.models.encoders.fingerprint, list(texts)])
         stored = self._store.get(key) if self._store else None
         if stored is None:
             embeddings, pooled = self._encode_texts(texts)
@@ -127,14 +132,14 @@ class FluxBackbone:
 
     def _encode_texts(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """T5's embeddings of all texts' tokens without padding, [1, N, E], and CLIP's pooled vector of the first."""
-        t5, clip = self.models.t5, self.models.clip
-        batch = self.models.t5_tokenizer(list(texts), padding=True, return_tensors="pt").to(t5.device)
-        embeddings = t5(**batch).last_hidden_state  # [texts, longest, E]
-        valid = embeddings[batch["attention_mask"].bool()]
-        prompt = self.models.clip_tokenizer(
-            texts[0], truncation=True, max_length=clip.config.max_position_embeddings, return_tensors="pt"
-        ).to(clip.device)
-        return valid[None], clip(**prompt).pooler_output
+        with self.models.encoders.loaded() as (t5, clip):
+            batch = self.models.t5_tokenizer(list(texts), padding=True, return_tensors="pt").to(t5.device)
+            embeddings = t5(**batch).last_hidden_state  # [texts, longest, E]
+            valid = embeddings[batch["attention_mask"].bool()]
+            prompt = self.models.clip_tokenizer(
+                texts[0], truncation=True, max_length=clip.config.max_position_embeddings, return_tensors="pt"
+            ).to(clip.device)
+            return valid[None], clip(**prompt).pooler_output
 
     def _encode_image(self, image: Image.Image) -> Tensor:
         """The image's latents x_0, [1, C, H, W] in fp32: the posterior's mode, shifted and scaled."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
+from refam.backbones.flux_attention import blocks_of
+from refam.backbones.flux_text import TextEncoders
+from refam.backbones.quantization import quantizer
 from refam.errors import ConfigError, ModelNotFoundError
 
 __all__ = ["FluxModels", "blocks_up_to", "load_flux", "randomised", "require_block"]
@@ -28,9 +32,8 @@ class FluxModels:
 
     transformer: Any  # FluxTransformer2DModel
     vae: Any  # AutoencoderKL
-    t5: Any  # T5EncoderModel
+    encoders: TextEncoders
     t5_tokenizer: Any  # T5Tokenizer
-    clip: Any  # CLIPTextModel
     clip_tokenizer: Any  # CLIPTokenizer
 
 
@@ -39,27 +42,35 @@ def load_flux(
     revision: str | None,
     last_block: int,
     device: torch.device,
-    text_device: torch.device | None = None,
+    *,
+    text_encoder: str = "device",
+    quantize: str = "none",
 ) -> FluxModels:
     """Load from a diffusers pipeline folder or a hub id, bf16 on a GPU and fp32 on a CPU.
 
     Of the transformer's blocks only those up to number `last_block` are loaded. huggingface_hub's own HF_TOKEN,
     HF_HOME and HF_HUB_OFFLINE apply.
-    text_device: where T5 and CLIP lie; None is `device`.
-    Raises ModelNotFoundError if something is missing, ConfigError if the transformer has fewer blocks.
+    text_encoder, quantize: where T5 and CLIP lie, and the bits of the blocks' weights; see RefAMConfig.
+    Raises ModelNotFoundError if something is missing, ConfigError if the transformer has fewer blocks or cannot be
+    quantised.
     """
+    quantize_blocks = quantizer(quantize, device)
     try:
         folder = _local_folder(source, revision)
         sizes = FluxTransformer2DModel.load_config(folder, subfolder="transformer")
         require_block(last_block, sizes["num_layers"] + sizes["num_single_layers"])
-        blocks = blocks_up_to(last_block, sizes)
-        text_device = text_device or device
+        text_device = device if text_encoder == "device" else torch.device("cpu")
+        # the text encoders first: dropped ones leave their memory to the transformer
+        encoders = TextEncoders(partial(_load_encoders, folder, text_device), keep=text_encoder != "drop")
+        transformer = _read_model(
+            _PartialFluxTransformer, folder, "transformer", device, **blocks_up_to(last_block, sizes)
+        )
+        quantize_blocks(blocks_of(transformer))
         return FluxModels(
-            transformer=_load_model(_PartialFluxTransformer, folder, "transformer", device, **blocks),
-            vae=_load_model(AutoencoderKL, folder, "vae", device),
-            t5=_load_model(T5EncoderModel, folder, "text_encoder_2", text_device),
+            transformer=transformer.to(device),
+            vae=_read_model(AutoencoderKL, folder, "vae", device).to(device),
+            encoders=encoders,
             t5_tokenizer=_load_tokenizer(T5Tokenizer, folder, "tokenizer_2"),
-            clip=_load_model(CLIPTextModel, folder, "text_encoder", text_device),
             clip_tokenizer=_load_tokenizer(CLIPTokenizer, folder, "tokenizer"),
         )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
@@ -73,11 +84,11 @@ def load_flux(
 def randomised(models: FluxModels, seed: int) -> FluxModels:
     """The same architecture with an untrained transformer and T5: what its attention shows was never learned."""
     device, dtype = models.transformer.device, models.transformer.dtype
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), models.encoders.loaded() as (t5, clip):
         torch.manual_seed(seed)
         transformer = FluxTransformer2DModel.from_config(models.transformer.config)
-        t5 = T5EncoderModel(models.t5.config)
-    return replace(models, transformer=transformer.to(device, dtype).eval(), t5=t5.to(device, dtype).eval())
+        untrained = T5EncoderModel(t5.config).to(t5.device, t5.dtype).eval(), clip
+    return replace(models, transformer=transformer.to(device, dtype).eval(), encoders=TextEncoders(lambda: untrained))
 
 
 def blocks_up_to(last_block: int, sizes: Mapping[str, Any]) -> dict[str, int]:
@@ -111,9 +122,16 @@ def _local_folder(source: str, revision: str | None) -> Path:
     return Path(snapshot_download(source, revision=revision, allow_patterns=[f"{part}/*" for part in PARTS]))
 
 
-def _load_model(kind: Any, folder: Path, part: str, device: torch.device, **options: Any) -> Any:
-    """A model of diffusers or transformers, which fill what a folder lacks with random weights: here that is an
-    error. Weights come from safetensors alone; unpickling others could run code."""
+def _load_encoders(folder: Path, device: torch.device) -> tuple[Any, Any]:
+    """T5 and CLIP."""
+    t5 = _read_model(T5EncoderModel, folder, "text_encoder_2", device).to(device)
+    return t5, _read_model(CLIPTextModel, folder, "text_encoder", device).to(device)
+
+
+def _read_model(kind: Any, folder: Path, part: str, device: torch.device, **options: Any) -> Any:
+    """A model of diffusers or transformers, still in main memory, with `device`'s type of numbers. They fill what a
+    folder lacks with random weights: here that is an error. Weights come from safetensors alone; unpickling others
+    could run code."""
     if not any((folder / part).glob("*.safetensors")):
         raise FileNotFoundError(
             f"{folder / part} has no weights in the format safetensors, and pickled ones such as .bin are not loaded; "
@@ -126,7 +144,7 @@ def _load_model(kind: Any, folder: Path, part: str, device: torch.device, **opti
         raise ValueError(f"the weights in {folder / part} do not fit its config.json") from error
     if info["missing_keys"]:
         raise ValueError(f"the weights in {folder / part} lack {', '.join(sorted(info['missing_keys'])[:3])}")
-    return model.to(device)
+    return model
 
 
 def _load_tokenizer(kind: Any, folder: Path, part: str) -> Any:

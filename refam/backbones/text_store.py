@@ -1,8 +1,10 @@
 """Text embeddings on disk: a restarted process, or one beside it, need not encode a text again."""
 
 import hashlib
+import logging
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 __all__ = ["TextStore", "fingerprint"]
+
+logger = logging.getLogger(__name__)
 
 
 class TextStore:
@@ -22,19 +26,34 @@ class TextStore:
     def __init__(self, folder: Path, limit: int = 2**30) -> None:
         self._folder = folder.expanduser()
         self._limit = limit
+        self._warned = False
 
     def get(self, key: str) -> dict[str, Tensor] | None:
         """What is stored under `key`; None if nothing is, or only a damaged file."""
         path = self._path(key)
         try:
             tensors: dict[str, Tensor] = load_file(path)
-            os.utime(path)
         except (OSError, SafetensorError):
             return None
+        with suppress(OSError):  # a folder may be there to be read only
+            os.utime(path)
         return tensors
 
     def put(self, key: str, tensors: dict[str, Tensor]) -> None:
-        """Store `tensors`, whole or not at all. Raises OSError if the folder cannot be written."""
+        """Store `tensors`, whole or not at all: where nothing can be written, the first time warns."""
+        try:
+            self._write(key, tensors)
+        except (OSError, SafetensorError) as error:
+            if not self._warned:
+                logger.warning(
+                    "REFAM_TEXT_CACHE_DIR: %s takes no more embeddings (%s), so a restart encodes their texts again; "
+                    "make room there, let it be written, or set another folder",
+                    self._folder,
+                    error,
+                )
+            self._warned = True
+
+    def _write(self, key: str, tensors: dict[str, Tensor]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=self._folder, suffix=".tmp")
         os.close(handle)

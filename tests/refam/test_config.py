@@ -47,7 +47,8 @@ def test_every_field_is_read_from_its_variable():
         ("REFAM_BLOCKS", "10-8", "block numbers such as"),
         ("REFAM_BLOCKS", "all", "block numbers such as"),
         ("REFAM_SPATIAL_BIAS", "maybe", "true or false"),
-        ("REFAM_TEXT_ENCODER", "gpu", "device or cpu"),
+        ("REFAM_TEXT_ENCODER", "gpu", "device or cpu or drop"),
+        ("REFAM_QUANTIZE", "8", "none or int8 or int4"),
         ("REFAM_AVERAGE", "median", "probabilities or logits"),
         ("REFAM_SINK_SHARE", "-1", "0 or more"),
         ("REFAM_PEAK_RATIO", "2", "from 0 to 1"),
@@ -75,9 +76,10 @@ def test_version_names_the_parts_and_changes_with_results_only():
         .startswith("refam-flux.1.dev-b3.7-9-t0.5-sam.vit.h-")
     )
     same = [{"device": "cpu"}, {"text_cache": 1}, {"image_cache": 1}, {"blocks": "2-2,4,5"}, {"resolution": 128}]
-    same += [{"text_encoder": "cpu"}, {"text_cache_dir": "texts"}]
+    same += [{"text_encoder": "cpu"}, {"text_encoder": "drop"}, {"text_cache_dir": "texts"}]
     assert {RefAMConfig(**change).model_version() for change in same} == {version}
     other = [{"seed": 1}, {"magnets": ""}, {"noun_phrase": False}, {"points": 1}, {"blocks": "0-4"}, {"sam": "none"}]
+    other += [{"quantize": "int8"}, {"quantize": "int4"}]
     assert len({RefAMConfig(**change).model_version() for change in other} | {version}) == len(other) + 1
 
 

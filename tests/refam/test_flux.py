@@ -1,8 +1,10 @@
+import gc
 import logging
 import os
 import shutil
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from refam.attention import AttentionMean
+from refam.backbones import flux_models
 from refam.backbones.flux import FluxBackbone, pack
 from refam.backbones.flux_attention import AttentionReading, PassCompleteError, ReadingProcessor, stopping
 from refam.backbones.flux_models import load_flux, randomised
@@ -183,6 +186,24 @@ def test_partly_loaded_models_give_the_same_maps(flux_folder, refam, image):
     assert len(partly.models.transformer.single_transformer_blocks) == 1
     wholly = FluxBackbone(refam.backbone.models, config)
     assert np.array_equal(partly.token_maps(image, TEXTS), wholly.token_maps(image, TEXTS))
+
+
+def test_dropped_text_encoders_are_loaded_for_unknown_texts_only(flux_folder, refam, image, monkeypatch):
+    loaded = []  # references to T5, which hold none
+    ordinary = flux_models._load_encoders
+
+    def spy(*arguments):
+        models = ordinary(*arguments)
+        loaded.append(weakref.ref(models[0]))
+        return models
+
+    monkeypatch.setattr(flux_models, "_load_encoders", spy)
+    backbone = FluxBackbone.from_config(replace(refam.config, text_encoder="drop"), str(flux_folder), CPU)
+    assert len(loaded) == 1  # at the start, where a missing part must be noticed
+    for count, texts in ((2, TEXTS), (2, TEXTS), (3, TEXTS[:1])):
+        assert np.array_equal(backbone.token_maps(image, texts), refam.backbone.token_maps(image, texts))
+        gc.collect()
+        assert [reference() for reference in loaded] == [None] * count
 
 
 def test_a_missing_model_is_named_with_the_remedy(tmp_path, flux_folder):

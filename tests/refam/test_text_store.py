@@ -1,4 +1,6 @@
 import os
+import resource
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +9,7 @@ import torch
 
 from refam.backbones.flux import FluxBackbone
 from refam.backbones.flux_models import randomised
-from refam.backbones.text_store import TextStore, fingerprint
+from refam.backbones.text_store import TextStore
 from tests.refam.test_flux import TEXTS
 
 
@@ -43,6 +45,53 @@ def test_the_folder_is_bounded_and_keeps_what_was_read_lately(tmp_path):
     assert [key for key in ("old", "older", "oldest", "new") if store.get(key) is None] == ["older"]
 
 
+@contextmanager
+def full_disk():
+    """No file may grow beyond 100 bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk_costs_one_warning_and_leaves_no_parts(tmp_path, caplog):
+    store = TextStore(tmp_path)
+    with full_disk():
+        store.put("key", {"a": torch.zeros(1000)})
+        store.put("other", {"a": torch.zeros(1000)})
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"REFAM_TEXT_CACHE_DIR: {tmp_path} takes no more embeddings" in record.getMessage()
+    assert list(tmp_path.iterdir()) == []
+    store.put("key", {"a": torch.zeros(1000)})
+    assert store.get("key") is not None
+
+
+def test_a_folder_that_may_only_be_read_is_read(tmp_path, monkeypatch, caplog):
+    TextStore(tmp_path).put("key", {"a": torch.ones(4)})
+
+    def refuse(*_arguments, **_options):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    store = TextStore(tmp_path)
+    assert torch.equal(store.get("key")["a"], torch.ones(4))
+    store.put("other", {"a": torch.ones(4)})
+    assert "Read-only file system" in caplog.text
+
+
+def test_a_file_in_the_place_of_the_folder_costs_no_result(refam, image, tmp_path, caplog):
+    (tmp_path / "file").write_text("not a folder")
+    config = replace(refam.config, text_cache_dir=str(tmp_path / "file"))
+    backbone = FluxBackbone(refam.backbone.models, config)
+    assert np.array_equal(backbone.token_maps(image, TEXTS), refam.backbone.token_maps(image, TEXTS))
+    backbone.token_maps(image, TEXTS[:1])
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
 def test_embeddings_come_from_disk_after_a_restart(refam, image, tmp_path, monkeypatch):
     config = replace(refam.config, text_cache_dir=str(tmp_path))
     maps = FluxBackbone(refam.backbone.models, config).token_maps(image, TEXTS)
@@ -57,6 +106,6 @@ def test_other_weights_read_no_embeddings_of_these(refam, image, tmp_path):
     config = replace(refam.config, text_cache_dir=str(tmp_path))
     FluxBackbone(refam.backbone.models, config).token_maps(image, TEXTS)
     untrained = randomised(refam.backbone.models, seed=1)
-    assert fingerprint(untrained.t5) != fingerprint(refam.backbone.models.t5)
+    assert untrained.encoders.fingerprint != refam.backbone.models.encoders.fingerprint
     stored = FluxBackbone(untrained, config).token_maps(image, TEXTS)
     assert np.array_equal(stored, FluxBackbone(untrained, refam.config).token_maps(image, TEXTS))
