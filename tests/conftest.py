@@ -1,6 +1,12 @@
-"""Property tests try the same inputs each time, and take the time that they need."""
+"""Property tests try the same inputs each time, and take the time that they need. Models run on one thread."""
+
+import os
 
 from hypothesis import settings
+
+# Before torch is imported, here or in a child: on a busy machine, the threads of a small model spin waiting for each
+# other, which takes fifty times as long as the work
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")

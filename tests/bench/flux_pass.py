@@ -3,7 +3,7 @@
 from tests.bench.flux_shape import Shape, passes, prepare
 from tests.bench.measurement import MIB, Measurement, compare_times, peak_memory, peak_memory_apart
 
-TOY = Shape(head=6, side=4)
+TOY = Shape(head=6, side=4, padded=32)
 CPU = Shape(head=16, side=32)
 
 

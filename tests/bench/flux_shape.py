@@ -24,7 +24,6 @@ __all__ = ["FLUX1_DEV", "Shape", "passes", "prepare"]
 
 FLUX1_DEV = {"num_layers": 19, "num_single_layers": 38, "guidance_embeds": True}  # the rest are diffusers' defaults
 CONFIG = RefAMConfig(model="black-forest-labs/FLUX.1-dev")
-PADDED = 512  # text tokens of FLUX's own pipeline
 Inputs = tuple[Tensor, Tensor, Tensor]  # latents, T5's embeddings, CLIP's pooled vector
 Pass = Callable[[FluxBackbone, Inputs], None]
 
@@ -32,11 +31,12 @@ Pass = Callable[[FluxBackbone, Inputs], None]
 @dataclass(frozen=True)
 class Shape:
     """FLUX.1's 19 + 38 blocks of 24 heads, with `head` channels a head, for `side` x `side` image tokens and `text`
-    text tokens."""
+    text tokens, or `padded` ones where they are padded, to 512 as in FLUX's own pipeline."""
 
     head: int
     side: int
     text: int = 19
+    padded: int = 512
 
     @property
     def config(self) -> dict[str, Any]:
@@ -48,10 +48,13 @@ class Shape:
             "pooled_projection_dim": 64,
         }
 
-    def inputs(self, device: str) -> Inputs:
+    def inputs(self, device: str, *, padded: bool = False) -> Inputs:
         """Random latents, T5 embeddings and a pooled vector."""
         generator = torch.Generator().manual_seed(0)
-        sizes = (1, 16, 2 * self.side, 2 * self.side), (1, self.text, self.config["joint_attention_dim"])
+        sizes = (
+            (1, 16, 2 * self.side, 2 * self.side),
+            (1, self.padded if padded else self.text, self.config["joint_attention_dim"]),
+        )
         draw = partial(torch.randn, generator=generator)
         return tuple(draw(size).to(device, dtype(device)) for size in (*sizes, (1, 64)))  # type: ignore[return-value]
 
@@ -119,19 +122,18 @@ def plain(backbone: FluxBackbone, inputs: Inputs) -> None:
 
 
 def materialised(backbone: FluxBackbone, inputs: Inputs) -> None:
-    """The usual way of attention tools: text padded to 512 tokens, a full pass, every block's attention matrix
-    computed as such, and its part from image to text kept for each head and block until the end."""
-    latents, embeddings, pooled = inputs
-    padded = functional.pad(embeddings, (0, 0, 0, PADDED - embeddings.shape[1]))
+    """The usual way of attention tools: a full pass over padded text, every block's attention matrix computed as such,
+    and its part from image to text kept for each head and block until the end."""
+    text = inputs[1].shape[1]
     kept: list[Tensor] = []
 
     def attention(query: Tensor, key: Tensor, value: Tensor, **_: Any) -> Tensor:
         weights = (query @ key.mT / query.shape[-1] ** 0.5).softmax(dim=-1)
-        kept.append(weights[:, :, PADDED:, :PADDED].clone())
+        kept.append(weights[:, :, text:, :text].clone())
         return weights @ value
 
     with mock.patch.object(functional, "scaled_dot_product_attention", attention):
-        plain(backbone, (latents, padded, pooled))
+        plain(backbone, inputs)
     torch.stack([maps.mean(dim=(0, 1)) for maps in kept]).mean(dim=0)
 
 
@@ -140,16 +142,16 @@ PASSES: dict[str, Pass] = {"captured": captured, "stopped": stopped, "plain": pl
 
 def passes(shape: Shape, device: str = "cpu") -> dict[str, Callable[[], None]]:
     """All passes through one whole transformer, ready to run."""
-    backbone, inputs = backbone_of(random_transformer(shape.config, device)), shape.inputs(device)
-    return {name: _ready(run, backbone, inputs) for name, run in PASSES.items()}
+    backbone = backbone_of(random_transformer(shape.config, device))
+    return {name: _ready(name, backbone, shape, device) for name in PASSES}
 
 
 def prepare(name: str, shape: Shape, device: str = "cpu") -> Callable[[], None]:
     """One pass, ready to run, through a transformer that holds only the blocks that it runs."""
     needed = {} if name in {"plain", "materialised"} else blocks_up_to(CONFIG.block_numbers[-1], FLUX1_DEV)
-    backbone = backbone_of(random_transformer(shape.config | needed, device))
-    return _ready(PASSES[name], backbone, shape.inputs(device))
+    return _ready(name, backbone_of(random_transformer(shape.config | needed, device)), shape, device)
 
 
-def _ready(run: Pass, backbone: FluxBackbone, inputs: Inputs) -> Callable[[], None]:
-    return torch.inference_mode()(partial(run, backbone, inputs))
+def _ready(name: str, backbone: FluxBackbone, shape: Shape, device: str) -> Callable[[], None]:
+    inputs = shape.inputs(device, padded=name == "materialised")
+    return torch.inference_mode()(partial(PASSES[name], backbone, inputs))
