@@ -1,4 +1,4 @@
-"""Token maps -> heatmap -> points: filter, sum, bias, peaks. Maps are [h, w] arrays, row 0 on top."""
+"""Token maps -> heatmap -> points: filter, combine, bias, peaks. Maps are [h, w] arrays, row 0 on top."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from skimage.feature import peak_local_max
-from skimage.filters import threshold_otsu
+from skimage.filters import gaussian, threshold_otsu
 from skimage.measure import label
 
 from refam.config import RefAMConfig
 from refam.phrase import Direction, Phrase
 from refam.text import Role, Token
 
-__all__ = ["Point", "bias", "find_points", "hot_regions", "keep", "normalise", "without_rivals"]
+__all__ = ["Point", "bias", "combine", "find_points", "hot_regions", "keep", "normalise", "without_rivals"]
 
 Heat = NDArray[np.float32]
 
@@ -28,7 +28,7 @@ class Point:
 
 
 def keep(tokens: Sequence[Token], phrase: Phrase, config: RefAMConfig) -> list[bool]:
-    """Which tokens' maps are summed to the heatmap.
+    """Which tokens' maps make the heatmap.
 
     The filters drop roles, sinks and words beyond the noun phrase. Should nothing be left, the sinks come back, then
     the words beyond the noun phrase, then the words for sides.
@@ -52,6 +52,19 @@ def keep(tokens: Sequence[Token], phrase: Phrase, config: RefAMConfig) -> list[b
     return next((kept for kept in attempts if any(kept)), [True] * len(tokens))
 
 
+def combine(maps: Heat, config: RefAMConfig) -> Heat:
+    """Heatmap [h, w] of the kept tokens' maps [N, h, w]: each smoothed, then their sum, or their geometric mean."""
+    preset = config.preset
+    if preset.smoothing > 0:
+        maps = gaussian(maps, preset.smoothing, mode="nearest", channel_axis=0).astype(np.float32)
+    if preset.combine == "sum":
+        total: Heat = maps.sum(axis=0)
+        return total
+    tiny = np.finfo(np.float32).tiny  # softmaxes may underflow
+    geometric_mean: Heat = np.exp(np.log(maps + tiny).mean(axis=0))
+    return geometric_mean
+
+
 def normalise(heat: Heat) -> Heat:
     """Stretch to [0, 1]; a constant map becomes 0 everywhere."""
     low, high = heat.min(), heat.max()
@@ -68,7 +81,7 @@ def bias(heatmap: Heat, maps: Heat, tokens: Sequence[Token], phrase: Phrase, con
     if config.relation_bias and phrase.relation is not None:
         of_anchor = [token.role is Role.WORD and token.word in phrase.relation.anchor for token in tokens]
         if any(of_anchor):
-            anchor = np.unravel_index(maps[of_anchor].sum(axis=0).argmax(), heatmap.shape)
+            anchor = np.unravel_index(combine(maps[of_anchor], config).argmax(), heatmap.shape)
             focus = focus * _relation_ramp(phrase.relation.direction, anchor, heatmap.shape)
     return focus.astype(np.float32)
 

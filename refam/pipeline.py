@@ -16,7 +16,7 @@ from refam.clicks import Clicks, click_prompts, clicked_focus
 from refam.config import RefAMConfig
 from refam.errors import ClickError, DeviceError
 from refam.faults import device_faults
-from refam.heatmap import Point, bias, find_points, keep
+from refam.heatmap import Point, bias, combine, find_points, keep
 from refam.phrase import Phrase
 from refam.refine import best_candidate, best_clicked, propose, score, threshold_mask
 from refam.sam import Candidate, SegmentAnything
@@ -35,7 +35,7 @@ class Grounding:
     Attributes:
         tokens: the N text tokens with their roles: which are sinks, and which are kept.
         maps: [N, h, w] float32, each token's attention over the patches; they sum to 1 in every patch.
-        heatmap: [h, w] float32, the sum of the kept maps.
+        heatmap: [h, w] float32, the kept maps combined.
         focus: [h, w] float32 in [0, 1], the heatmap stretched and biased towards the positions and the relation that
             the expression names. It chooses the points and the mask.
         points: peaks of the focus in image pixels; the first is the chosen one.
@@ -136,7 +136,7 @@ class RefAM:
         kept = keep(tokens, text.phrase, config)
         tokens = [replace(token, kept=flag) for token, flag in zip(tokens, kept, strict=True)]
 
-        heatmap = maps[kept].sum(axis=0)
+        heatmap = combine(maps[kept], config)
         focus = bias(heatmap, maps, tokens, text.phrase, config)
         points = find_points(focus, image.size, config.points, config.peak_ratio)
         return Grounding(tokens, maps, heatmap, focus, points, text.phrase)

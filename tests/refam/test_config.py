@@ -50,6 +50,8 @@ def test_every_field_is_read_from_its_variable():
         ("REFAM_TEXT_ENCODER", "gpu", "device or cpu or drop"),
         ("REFAM_QUANTIZE", "8", "none or int8 or int4"),
         ("REFAM_AVERAGE", "median", "probabilities or logits"),
+        ("REFAM_COMBINE", "mean", "sum or product"),
+        ("REFAM_SMOOTHING", "-1", "0 or more"),
         ("REFAM_SINK_SHARE", "-1", "0 or more"),
         ("REFAM_PEAK_RATIO", "2", "from 0 to 1"),
         ("REFAM_SEED", "-1", "0 or more"),
@@ -62,9 +64,9 @@ def test_a_bad_variable_is_named_with_its_remedy(variable, value, remedy):
 
 
 def test_presets_belong_to_models():
-    assert RefAMConfig().preset == (128, 0.4, "2,4,5")
-    assert RefAMConfig(model="black-forest-labs/FLUX.1-dev").preset == (1024, 0.5, "10-18")
-    assert RefAMConfig(resolution=64).preset == (64, 0.4, "2,4,5")
+    assert RefAMConfig().preset == (128, 0.4, "2,4,5", "product", 0.7)
+    assert RefAMConfig(model="black-forest-labs/FLUX.1-dev").preset == (1024, 0.5, "10-18", "sum", 0.0)
+    assert RefAMConfig(resolution=64, smoothing=0).preset == (64, 0.4, "2,4,5", "product", 0)
 
 
 def test_version_names_the_parts_and_changes_with_results_only():

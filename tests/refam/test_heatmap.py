@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from refam.config import RefAMConfig
-from refam.heatmap import bias, find_points, hot_regions, keep, normalise, without_rivals
+from refam.heatmap import bias, combine, find_points, hot_regions, keep, normalise, without_rivals
 from refam.phrase import Direction, read_phrase
 from refam.text import Role, Token
 
@@ -48,6 +48,24 @@ def test_each_filter_can_be_switched_off(settings, expected):
 def test_a_side_is_kept_where_nothing_else_says_what_to_look_for():
     tokens = [Token("▁the", Role.STOP, 0), Token("▁left", Role.SIDE, 1), Token("▁one", Role.STOP, 2)]
     assert keep(tokens, read_phrase("the left one"), RefAMConfig()) == [False, True, False]
+
+
+def test_a_product_is_high_only_where_all_words_look():
+    colour, noun = np.array([[4, 4, 1, 0]]), np.array([[0, 2, 3, 0]])
+    maps = np.stack([colour, noun]).astype(np.float32)
+    assert combine(maps, RefAMConfig(combine="sum", smoothing=0)).tolist() == [[4, 6, 4, 0]]
+    product = combine(maps, RefAMConfig(combine="product", smoothing=0))
+    assert np.allclose(product, np.sqrt([[0, 8, 3, 0]]), atol=1e-6)
+
+
+def test_smoothing_favours_an_area_over_a_single_cell():
+    heat = np.zeros((1, 15, 15), dtype=np.float32)
+    heat[0, 3, 3] = 1.0
+    heat[0, 8:11, 8:11] = 0.9
+    rough, smooth = (combine(heat, RefAMConfig(combine="sum", smoothing=value)) for value in (0.0, 0.7))
+    assert np.array_equal(rough, heat[0])
+    assert np.unravel_index(smooth.argmax(), smooth.shape) == (9, 9)
+    assert smooth.sum() == pytest.approx(heat.sum(), rel=1e-5)
 
 
 def blobs(*places, shape=(8, 12)):

@@ -7,6 +7,7 @@ import torch
 from refam import RefAM
 from refam.config import RefAMConfig
 from refam.errors import DeviceError, ExpressionError, ModelNotFoundError
+from refam.heatmap import combine
 from refam.pipeline import choose_device
 from refam.sam import Candidate
 from refam.text import Role
@@ -18,7 +19,7 @@ def test_grounding_is_consistent(refam, image):
     assert len(grounding.tokens) == len(grounding.maps) == 19
     assert np.allclose(grounding.maps.sum(axis=0), 1, atol=1e-6)
     kept = [token.kept for token in grounding.tokens]
-    assert np.array_equal(grounding.heatmap, grounding.maps[kept].sum(axis=0))
+    assert np.array_equal(grounding.heatmap, combine(grounding.maps[kept], refam.config))
     assert all(token.role is Role.WORD for token in grounding.tokens if token.kept)
     row, column = np.unravel_index(grounding.focus.argmax(), grounding.focus.shape)
     assert (grounding.points[0].x, grounding.points[0].y) == ((column + 0.5) / 8 * 60, (row + 0.5) / 8 * 40)
