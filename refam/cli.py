@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from PIL import Image, ImageOps
@@ -37,6 +37,7 @@ Model = Annotated[str | None, typer.Option(help="Instead of REFAM_MODEL: tiny, a
 Sam = Annotated[
     str | None, typer.Option(help="Instead of REFAM_SAM: tiny, none, vit_b, vit_l, vit_h, or a checkpoint.")
 ]
+TinyPart = Literal["vae", "sam", "transformer"]
 Device = Annotated[str | None, typer.Option(help="Instead of REFAM_DEVICE: auto, cpu, cuda or cuda:N.")]
 
 
@@ -131,13 +132,14 @@ def train_tiny(
     folder: Annotated[Path, typer.Option(help="Folder for the weights.")] = Path("build/tiny"),
     seed: Annotated[int, typer.Option(help="Seed of weights and scenes.")] = 0,
     minutes: Annotated[float, typer.Option(min=0, help="Time for training, in all.")] = 60,
-    go_on: Annotated[bool, typer.Option("--go-on", help="Train the transformer in the folder further.")] = False,
+    part: Annotated[TinyPart | None, typer.Option(help="Train this part alone.")] = None,
+    go_on: Annotated[bool, typer.Option("--go-on", help="Train what is in the folder further.")] = False,
 ) -> None:
     """Train the embedded model and its Segment Anything on rendered scenes."""
     from refam.tiny.train import train
 
     with _reported():
-        train(folder, seed=seed, minutes=minutes, go_on=go_on)
+        train(folder, seed=seed, minutes=minutes, part=part, go_on=go_on)
 
 
 def _load(model: str | None, sam: str | None, device: str | None) -> "RefAM":

@@ -16,19 +16,20 @@ Primitive = tuple[str | float, ...]
 Pattern = Callable[[ImageDraw.ImageDraw, int, int, RGB, np.random.Generator], None]
 
 COLOURS: dict[str, RGB] = {
-    "red": (214, 40, 40),
-    "orange": (245, 135, 30),
-    "yellow": (245, 212, 50),
+    "red": (208, 30, 42),
+    "orange": (245, 122, 20),
+    "yellow": (250, 226, 60),
     "green": (50, 160, 70),
     "blue": (40, 90, 215),
     "purple": (130, 60, 170),
     "pink": (245, 130, 185),
-    "brown": (125, 78, 45),
+    "brown": (108, 66, 40),
 }
 
 WHITE, BLACK, CREAM = (248, 248, 246), (22, 22, 26), (238, 222, 190)
 TAN, CHOCOLATE, LEAF, DARK_GREEN = (212, 160, 95), (85, 48, 28), (60, 140, 55), (22, 84, 40)
 GREY, DARK_GREY, GOLD, SKY = (170, 172, 178), (105, 107, 115), (232, 178, 40), (170, 215, 240)
+CYAN, LIME, BERRY = (80, 240, 230), (175, 248, 60), (112, 36, 104)
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,6 @@ class Kind:
     def free_coloured(self) -> bool:
         return self.colour is None
 
-    @property
-    def plain(self) -> bool:
-        return self.pattern is None
-
 
 def _steps(start: float, stop: float, step: float) -> list[float]:
     return [float(at) for at in np.arange(start, stop, step)]
@@ -67,20 +64,19 @@ def stripes(
     rng: np.random.Generator,
     *,
     slope: float = 0.0,
-    fill: float = 0.5,
 ) -> None:
-    """Bands `fill` periods wide; slope 0 is vertical, 1 leans by 45 degrees."""
-    lean, width = slope * side, fill * period
+    """Bands half a period wide; slope 0 is vertical, 1 leans by 45 degrees."""
+    lean, width = slope * side, period / 2
     for x in _steps(-side - rng.uniform(0, period), 2 * side, period):
         draw.polygon([(x, 0), (x + width, 0), (x + width + lean, side), (x + lean, side)], fill=colour)
 
 
 def bands(
-    draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng: np.random.Generator, *, fill: float = 0.5
+    draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng: np.random.Generator, *, stretch: float = 1.0
 ) -> None:
-    """Horizontal stripes, `fill` periods wide."""
-    for y in _steps(-rng.uniform(0, period), side, period):
-        draw.rectangle([0, y, side, y + fill * period], fill=colour)
+    """Horizontal stripes, half a stretched period wide."""
+    for y in _steps(-rng.uniform(0, period), side, stretch * period):
+        draw.rectangle([0, y, side, y + stretch * period / 2], fill=colour)
 
 
 def dots(
@@ -105,11 +101,11 @@ def patches(draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng:
 
 
 def grid(
-    draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng: np.random.Generator, *, fill: float = 0.3
+    draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng: np.random.Generator, *, stretch: float = 1.0
 ) -> None:
-    """Upright and level lines, `fill` periods wide."""
-    width = max(1, round(period * fill))
-    for at in _steps(rng.uniform(0, period), side, period):
+    """Upright and level lines, three tenths of a stretched period wide."""
+    width = max(1, round(0.3 * stretch * period))
+    for at in _steps(stretch * rng.uniform(0.2, 0.8) * period, side, stretch * period):
         draw.line([at, 0, at, side], fill=colour, width=width)
         draw.line([0, at, side, at], fill=colour, width=width)
 
@@ -157,6 +153,20 @@ def seams(draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng: n
     draw.line([0, side / 2, side, side / 2], fill=colour, width=width)
     draw.ellipse([-side * 0.65, 0, side * 0.27, side], None, colour, width)
     draw.ellipse([side * 0.73, 0, side * 1.65, side], None, colour, width)
+
+
+def wedges(draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng: np.random.Generator) -> None:
+    """Three of the six slices of a beach ball."""
+    turn = rng.uniform(0, 360)
+    for start in (turn, turn + 120, turn + 240):
+        draw.pieslice([-side / 2, -side / 2, 1.5 * side, 1.5 * side], start, start + 60, fill=colour)
+
+
+def quarters(draw: ImageDraw.ImageDraw, side: int, period: int, colour: RGB, rng: np.random.Generator) -> None:
+    """Two opposite quarters, which meet at (0.5, 0.4)."""
+    x, y = 0.5 * side, 0.4 * side
+    draw.rectangle([0, 0, x, y], fill=colour)
+    draw.rectangle([x, y, side, side], fill=colour)
 
 
 DISC: Primitive = ("ellipse", 0.02, 0.02, 0.98, 0.98)
@@ -213,17 +223,17 @@ OWN_PALETTE = (
         (("ellipse", 0.2, 0.0, 0.48, 0.36), SKY), (("ellipse", 0.46, 0.0, 0.74, 0.36), SKY))),
     Kind("melon", (OVAL,), stripes, DARK_GREEN, (95, 190, 85)),
     Kind("strawberry", (("polygon", 0.04, 0.3, 0.2, 0.12, 0.8, 0.12, 0.96, 0.3, 0.82, 0.66, 0.5, 1.0, 0.18, 0.66),),
-         partial(dots, fill=0.4), COLOURS["yellow"], COLOURS["red"],
+         partial(dots, fill=0.5), COLOURS["yellow"], COLOURS["red"],
          ((("polygon", 0.2, 0.2, 0.3, 0.02, 0.5, 0.1, 0.7, 0.02, 0.8, 0.2), LEAF),)),
     Kind("dice", (SQUARE,), dots, COLOURS["blue"], WHITE),
     Kind("wall", (("rectangle", 0.0, 0.14, 1.0, 0.86),), bricks, CREAM, (168, 62, 42)),
-    Kind("waffle", (SQUARE,), grid, (160, 100, 40), (235, 185, 95)),
+    Kind("waffle", (SQUARE,), grid, BERRY, (235, 185, 95)),
     Kind("cookie", (DISC,), partial(dots, fill=0.5), CHOCOLATE, TAN),
     Kind("chessboard", (SQUARE,), checks, BLACK, CREAM),
     Kind("mushroom", (CAP,), dots, WHITE, COLOURS["red"], ((("rectangle", 0.34, 0.56, 0.66, 0.98), CREAM),)),
     Kind("cactus", CACTUS, partial(dots, fill=0.4), BLACK, (40, 130, 75)),
     Kind("goldfish", FISH, stripes, WHITE, (250, 130, 20), (eye(0.16, 0.42),)),
-    Kind("pineapple", (("ellipse", 0.16, 0.26, 0.84, 1.0),), lattice, CHOCOLATE, GOLD,
+    Kind("pineapple", (("ellipse", 0.16, 0.26, 0.84, 1.0),), lattice, DARK_GREEN, GOLD,
          ((("polygon", 0.3, 0.32, 0.14, 0.04, 0.4, 0.14, 0.5, 0.0, 0.6, 0.14, 0.86, 0.04, 0.7, 0.32), LEAF),)),
     Kind("basketball", (DISC,), seams, BLACK, (235, 115, 35)),
     Kind("moon", (DISC,), partial(dots, fill=0.6), DARK_GREY, (205, 206, 200)),
@@ -241,14 +251,15 @@ OWN_PALETTE = (
          ((("rectangle", 0.36, 0.04, 0.64, 0.2), DARK_GREY), (("polygon", 0.3, 0.07, 0.5, 0.0, 0.7, 0.07), BLACK))),
 )  # fmt: skip
 
+# Each has large marks of one fixed colour: with fine marks, or white ones on several kinds, nouns were not grounded.
 FREE_COLOURED = (
-    Kind("ball", (DISC,), seams, WHITE),
+    Kind("ball", (DISC,), wedges, WHITE),
     Kind("box", (SQUARE,), cross, BLACK),
-    Kind("mug", MUG, partial(stripes, fill=0.32), WHITE, None, ((("ellipse", 0.76, 0.36, 0.9, 0.62), GREY),)),
-    Kind("net", (SQUARE,), partial(grid, fill=0.2), WHITE),
-    Kind("tent", (("polygon", 0.0, 0.92, 0.5, 0.06, 1.0, 0.92),), partial(stripes, slope=-1.0, fill=0.28), BLACK, None,
-         ((("polygon", 0.4, 0.92, 0.5, 0.5, 0.6, 0.92), WHITE),)),
-    Kind("kite", (("polygon", 0.5, 0.0, 0.94, 0.4, 0.5, 1.0, 0.06, 0.4),), partial(bands, fill=0.4), SKY),
+    Kind("mug", MUG, partial(bands, stretch=1.6), GREY, None, ((("ellipse", 0.76, 0.36, 0.9, 0.62), DARK_GREY),)),
+    Kind("net", (SQUARE,), partial(grid, stretch=1.5), CYAN),
+    Kind("tent", (("polygon", 0.0, 0.92, 0.5, 0.06, 1.0, 0.92),), None, None, None, (
+        (("polygon", 0.24, 0.92, 0.5, 0.3, 0.76, 0.92), BLACK), (("polygon", 0.36, 0.92, 0.5, 0.56, 0.64, 0.92), CREAM))),
+    Kind("kite", (("polygon", 0.5, 0.0, 0.94, 0.4, 0.5, 1.0, 0.06, 0.4),), quarters, LIME),
 )  # fmt: skip
 
 SHAPES = (

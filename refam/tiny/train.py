@@ -4,6 +4,7 @@ import json
 import logging
 import platform
 import subprocess
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,35 +15,35 @@ from .train_sam import train_sam
 from .train_transformer import train_transformer
 from .train_vae import train_vae
 
-__all__ = ["train", "write_record"]
+__all__ = ["TRAINERS", "train", "write_record"]
 
-SHARES = {"vae": 0.06, "sam": 0.12, "transformer": 0.82}  # of the minutes given
-Curves = dict[str, list[dict[str, float]]]
+Curve = list[dict[str, float]]
+
+SHARES = {"vae": 0.06, "sam": 0.12, "transformer": 0.82}  # of the minutes given, where several parts are trained
+TRAINERS: dict[str, Callable[..., Curve]] = {"vae": train_vae, "sam": train_sam, "transformer": train_transformer}
 
 
-def train(folder: Path, seed: int, minutes: float, *, go_on: bool = False) -> None:
+def train(folder: Path, seed: int, minutes: float, *, part: str | None = None, go_on: bool = False) -> None:
     """Train for `minutes` in all, rendering not counted; save `flux/`, `sam/` and `record.json` to `folder`.
 
-    go_on: train only the text encoder and transformer further, from the weights that an earlier run left in `folder`.
+    part: train this key of `TRAINERS` alone.
+    go_on: train SAM and the transformer with its text encoder further, from the weights that an earlier run left in
+    `folder`. The VAE stays as it is, since the transformer is used to its latents.
     The steps that fit into the time depend on the machine, so the same seed gives equal scenes but not equal weights.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     folder.mkdir(parents=True, exist_ok=True)
-    curves: Curves
-    if go_on:
-        curves = {"transformer": train_transformer(seed, minutes, folder, go_on=True)}
-    else:
+    parts = [part] if part else ["sam", "transformer"] if go_on else list(TRAINERS)
+    if not part and not go_on:
         (folder / "record.json").unlink(missing_ok=True)
-        curves = {
-            "vae": train_vae(seed, minutes * SHARES["vae"], folder),
-            "sam": train_sam(seed, minutes * SHARES["sam"], folder),
-            "transformer": train_transformer(seed, minutes * SHARES["transformer"], folder),
-        }
-    flag = " --go-on" if go_on else ""
-    write_record(folder, f"refam train-tiny --folder {folder} --seed {seed} --minutes {minutes:g}{flag}", curves)
+    whole = sum(SHARES[each] for each in parts)
+    options = {"go_on": True} if go_on else {}
+    curves = {each: TRAINERS[each](seed, minutes * SHARES[each] / whole, folder, **options) for each in parts}
+    flags = (f" --part {part}" if part else "") + (" --go-on" if go_on else "")
+    write_record(folder, f"refam train-tiny --folder {folder} --seed {seed} --minutes {minutes:g}{flags}", curves)
 
 
-def write_record(folder: Path, command: str, curves: Curves) -> None:
+def write_record(folder: Path, command: str, curves: dict[str, Curve]) -> None:
     """Add a run to `folder`/record.json, the list of the runs that made the weights: command (with seed and time),
     commit, versions and learning curves."""
     path = folder / "record.json"

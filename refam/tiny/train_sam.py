@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from .budget import Budget
@@ -21,12 +21,17 @@ MAX_POINTS = 4
 CROP_CHANCE = 0.3  # wide or tall images, so that SAM knows its own padding
 
 
-def train_sam(seed: int, minutes: float, folder: Path) -> list[dict[str, float]]:
-    """Train for `minutes`, save to `folder`/sam. Returns the learning curve: steps, minutes, mean IoU, loss."""
+def train_sam(seed: int, minutes: float, folder: Path, *, go_on: bool = False) -> list[dict[str, float]]:
+    """Train for `minutes`, save to `folder`/sam. Returns the learning curve: steps, minutes, mean IoU, loss.
+
+    go_on: start from the weights in `folder`/sam.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     corpus = render_corpus(seed + 1, corpus_size(minutes, MOST_SCENES), SMALL_SAM["image_size"], (2, 5))
     sam = build_sam(SMALL_SAM).train()
+    if go_on:
+        sam.load_state_dict(load_file(folder / "sam" / "model.safetensors"))
     optimizer = torch.optim.AdamW(sam.parameters(), LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.02)
     budget = Budget(minutes)
     schedule = torch.optim.lr_scheduler.LambdaLR(

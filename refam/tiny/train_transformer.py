@@ -92,7 +92,7 @@ class Trainee(nn.Module):
 def train_transformer(seed: int, minutes: float, folder: Path, *, go_on: bool = False) -> list[dict[str, float]]:
     """Train on the latents of `folder`/vae for `minutes`, save the whole pipeline to `folder`/flux.
 
-    go_on: start from the pipeline in `folder`/flux, its VAE included,.
+    go_on: start from the pipeline in `folder`/flux, its VAE included.
     Returns the learning curve: samples, minutes, loss, side of the scenes in pixels.
     """
     torch.manual_seed(seed)

@@ -24,9 +24,12 @@ def test_training_writes_weights_that_the_method_loads(tmp_path):
 
     train(tmp_path, seed=4, minutes=0.02, go_on=True)
 
-    first, second = json.loads((tmp_path / "record.json").read_text())
+    train(tmp_path, seed=4, minutes=0.01, part="vae")
+
+    first, second, third = json.loads((tmp_path / "record.json").read_text())
     assert "--seed 3" in first["command"] and set(first["curves"]) == {"vae", "sam", "transformer"}
-    assert second["command"].endswith("--go-on") and set(second["curves"]) == {"transformer"}
+    assert second["command"].endswith("--go-on") and set(second["curves"]) == {"sam", "transformer"}
+    assert third["command"].endswith("--part vae") and set(third["curves"]) == {"vae"}
     refam = RefAM.from_config(
         RefAMConfig(model=str(tmp_path / "flux"), sam=str(tmp_path / "sam"), resolution=128, blocks="0-5")
     )
