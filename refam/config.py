@@ -14,12 +14,12 @@ __all__ = ["Preset", "RefAMConfig", "parse_blocks"]
 
 PREFIX = "REFAM_"
 FOREIGN_PREFIX = "REFAM_BACKEND_"  # the Label Studio backend's own settings
-METHOD_REVISION = 2  # raise it when the same settings begin to give other masks (code or embedded weights)
+METHOD_REVISION = 3  # raise it when the same settings begin to give other masks (code or embedded weights)
 NOT_IN_VERSION = ("device", "text_encoder", "text_cache", "text_cache_dir", "image_cache")
 CHOICES = {
     "quantize": ("none", "int8", "int4"),
     "text_encoder": ("device", "cpu", "drop"),
-    "average": ("probabilities", "logits"),
+    "average": (None, "probabilities", "logits"),
     "combine": (None, "sum", "product"),
     "agreement": ("correlation", "contrast"),
 }
@@ -27,18 +27,21 @@ CHOICES = {
 
 class Preset(NamedTuple):
     """What a model works best with: image side in pixels, noise level t in (0, 1), transformer blocks to read, how
-    words' maps are combined, and the smoothing before that in cells."""
+    their attention is averaged, how words' maps are combined, and the smoothing before that in cells."""
 
     resolution: int
     timestep: float
     blocks: str
+    average: str
     combine: str
     smoothing: float
 
 
 # FLUX's is the paper's; the other was chosen on scenes that are not the evaluation's
-TINY_PRESET = Preset(resolution=128, timestep=0.4, blocks="2,4,5", combine="product", smoothing=0.7)
-FLUX_PRESET = Preset(resolution=1024, timestep=0.5, blocks="10-18", combine="sum", smoothing=0.0)
+TINY_PRESET = Preset(resolution=128, timestep=0.3, blocks="0,4", average="logits", combine="product", smoothing=0.7)
+FLUX_PRESET = Preset(
+    resolution=1024, timestep=0.5, blocks="10-18", average="probabilities", combine="sum", smoothing=0.0
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +63,9 @@ class RefAMConfig:
         timestep: noise level t of x_t = (1 - t) x_0 + t eps, in (0, 1).
         blocks: transformer blocks whose attention is read, such as "10-18" or "0,2,4-6"; double-stream blocks are
             counted first, single-stream blocks after them.
+        average: "probabilities" averages softmaxes over heads and blocks as in the paper, "logits" averages before one
+            softmax.
         seed: seed of the noise eps.
-        average: "probabilities" averages softmaxes over heads and blocks, "logits" averages before one softmax.
     Text
         magnets: words appended as attention magnets, separated by spaces; "" appends none.
         magnet_colours: a magnet among these colours is replaced by the first of them that the expression lacks.
@@ -73,7 +77,8 @@ class RefAMConfig:
     Heatmap; None means the model's preset
         combine: "sum" of the words' maps as in the paper, or "product", their geometric mean, which is high only where
             all words look (not part of the paper).
-        smoothing: standard deviation in cells of a Gaussian over each map before that; 0 is none, as in the paper.
+        smoothing: standard deviation in cells of a Gaussian over each map before several are combined; 0 is none, as in
+            the paper.
     Point
         spatial_bias: positions such as "on the left" bias the choice of the point.
         relation_bias: relations such as "left of the zebra" bias the choice of the point (not part of the paper).
@@ -101,7 +106,7 @@ class RefAMConfig:
     timestep: float | None = None
     blocks: str | None = None
     seed: int = 0
-    average: str = "probabilities"
+    average: str | None = None
     magnets: str = "_ with a the pink"
     magnet_colours: str = "pink purple cyan"
     filter_stop_words: bool = True
@@ -182,7 +187,7 @@ class RefAMConfig:
         return parse_blocks(self.preset.blocks)
 
     def model_version(self) -> str:
-        """Name of what makes a mask, such as "refam-tiny-b2.4-5-t0.4-sam.tiny-1a2b3c4d": backbone, blocks, timestep,
+        """Name of what makes a mask, such as "refam-tiny-b0.4-t0.3-sam.tiny-1a2b3c4d": backbone, blocks, timestep,
         refiner, and a hash of every setting that changes a result. Equal settings have equal names everywhere."""
         resolved = replace(self, **self.preset._asdict())
         results = {name: value for name, value in asdict(resolved).items() if name not in NOT_IN_VERSION}

@@ -53,9 +53,10 @@ def keep(tokens: Sequence[Token], phrase: Phrase, config: RefAMConfig) -> list[b
 
 
 def combine(maps: Heat, config: RefAMConfig) -> Heat:
-    """Heatmap [h, w] of the kept tokens' maps [N, h, w]: each smoothed, then their sum, or their geometric mean."""
+    """Heatmap [h, w] of the kept tokens' maps [N, h, w]: their sum, or their geometric mean. Several maps are smoothed
+    before, so that words which look at different parts of one thing meet."""
     preset = config.preset
-    if preset.smoothing > 0:
+    if preset.smoothing > 0 and len(maps) > 1:
         maps = gaussian(maps, preset.smoothing, mode="nearest", channel_axis=0).astype(np.float32)
     if preset.combine == "sum":
         total: Heat = maps.sum(axis=0)

@@ -38,7 +38,7 @@ class FluxBackbone:
         self._preset = config.preset
         self._blocks = config.block_numbers
         self._seed = config.seed
-        self._average = config.average
+        self._average = config.preset.average
         self._store = TextStore(Path(config.text_cache_dir)) if config.text_cache_dir else None
         self._texts: LRUCache[tuple[Tensor, Tensor]] = LRUCache(config.text_cache)
         self._latents: LRUCache[Tensor] = LRUCache(config.image_cache)

@@ -110,7 +110,10 @@ def render(rng: np.random.Generator, wishes: Sequence[Wish], side: int = 128, sc
         canvas.paste(tile, corner, alpha)
         mask = Image.new("L", canvas.size)
         mask.paste(alpha, corner)
-        things.append(Thing(wish.kind, colour, size, centre, np.asarray(mask) > 127))
+        visible = np.asarray(mask) > 127
+        for other in things:  # corners may touch
+            np.logical_and(other.mask, ~visible, out=other.mask)
+        things.append(Thing(wish.kind, colour, size, centre, visible))
     return Scene(canvas, tuple(things), name, side)
 
 

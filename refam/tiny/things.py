@@ -258,7 +258,8 @@ FREE_COLOURED = (
     Kind("mug", MUG, partial(bands, stretch=1.6), GREY, None, ((("ellipse", 0.76, 0.36, 0.9, 0.62), DARK_GREY),)),
     Kind("net", (SQUARE,), partial(grid, stretch=1.5), CYAN),
     Kind("tent", (("polygon", 0.0, 0.92, 0.5, 0.06, 1.0, 0.92),), None, None, None, (
-        (("polygon", 0.24, 0.92, 0.5, 0.3, 0.76, 0.92), BLACK), (("polygon", 0.36, 0.92, 0.5, 0.56, 0.64, 0.92), CREAM))),
+        (("polygon", 0.24, 0.92, 0.5, 0.3, 0.76, 0.92), BLACK),
+        (("polygon", 0.36, 0.92, 0.5, 0.56, 0.64, 0.92), CREAM))),
     Kind("kite", (("polygon", 0.5, 0.0, 0.94, 0.4, 0.5, 1.0, 0.06, 0.4),), quarters, LIME),
 )  # fmt: skip
 

@@ -64,20 +64,20 @@ def test_a_bad_variable_is_named_with_its_remedy(variable, value, remedy):
 
 
 def test_presets_belong_to_models():
-    assert RefAMConfig().preset == (128, 0.4, "2,4,5", "product", 0.7)
-    assert RefAMConfig(model="black-forest-labs/FLUX.1-dev").preset == (1024, 0.5, "10-18", "sum", 0.0)
-    assert RefAMConfig(resolution=64, smoothing=0).preset == (64, 0.4, "2,4,5", "product", 0)
+    assert RefAMConfig().preset == (128, 0.3, "0,4", "logits", "product", 0.7)
+    assert RefAMConfig(model="black-forest-labs/FLUX.1-dev").preset == (1024, 0.5, "10-18", "probabilities", "sum", 0.0)
+    assert RefAMConfig(resolution=64, smoothing=0).preset == (64, 0.3, "0,4", "logits", "product", 0)
 
 
 def test_version_names_the_parts_and_changes_with_results_only():
     version = RefAMConfig().model_version()
-    assert version.startswith("refam-tiny-b2.4-5-t0.4-sam.tiny-")
+    assert version.startswith("refam-tiny-b0.4-t0.3-sam.tiny-")
     assert (
         RefAMConfig(model="org/FLUX.1-dev", sam="vit_h", blocks="3,7-9")
         .model_version()
         .startswith("refam-flux.1.dev-b3.7-9-t0.5-sam.vit.h-")
     )
-    same = [{"device": "cpu"}, {"text_cache": 1}, {"image_cache": 1}, {"blocks": "2-2,4,5"}, {"resolution": 128}]
+    same = [{"device": "cpu"}, {"text_cache": 1}, {"image_cache": 1}, {"blocks": "0-0,4"}, {"resolution": 128}]
     same += [{"text_encoder": "cpu"}, {"text_encoder": "drop"}, {"text_cache_dir": "texts"}]
     assert {RefAMConfig(**change).model_version() for change in same} == {version}
     other = [{"seed": 1}, {"magnets": ""}, {"noun_phrase": False}, {"points": 1}, {"blocks": "0-4"}, {"sam": "none"}]

@@ -58,14 +58,22 @@ def test_a_product_is_high_only_where_all_words_look():
     assert np.allclose(product, np.sqrt([[0, 8, 3, 0]]), atol=1e-6)
 
 
-def test_smoothing_favours_an_area_over_a_single_cell():
-    heat = np.zeros((1, 15, 15), dtype=np.float32)
-    heat[0, 3, 3] = 1.0
-    heat[0, 8:11, 8:11] = 0.9
-    rough, smooth = (combine(heat, RefAMConfig(combine="sum", smoothing=value)) for value in (0.0, 0.7))
-    assert np.array_equal(rough, heat[0])
-    assert np.unravel_index(smooth.argmax(), smooth.shape) == (9, 9)
-    assert smooth.sum() == pytest.approx(heat.sum(), rel=1e-5)
+def test_smoothing_lets_words_meet_that_look_at_different_parts_of_one_thing():
+    body, handle, other = (7, 4), (7, 5), (7, 12)
+    colour, noun = np.full((2, 15, 15), 0.01, dtype=np.float32)
+    colour[body] = colour[other] = 0.5
+    noun[handle] = 0.5
+    maps = np.stack([colour, noun])
+    smooth = combine(maps, RefAMConfig(combine="product", smoothing=0.7))
+    assert smooth[body] > 2 * smooth[other]
+    rough = combine(maps, RefAMConfig(combine="product", smoothing=0))
+    assert rough[body] == rough[other]
+
+
+def test_a_single_map_stays_as_it_is():
+    heat = np.random.default_rng(0).random((1, 8, 8), dtype=np.float32)
+    for how in ("sum", "product"):
+        assert np.allclose(combine(heat, RefAMConfig(combine=how, smoothing=0.7)), heat[0], rtol=1e-5)
 
 
 def blobs(*places, shape=(8, 12)):
