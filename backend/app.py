@@ -9,7 +9,8 @@ import json
 import logging
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -35,6 +36,7 @@ from backend.bodies import (
     parse,
 )
 from backend.errors import LabelConfigError, TaskError
+from backend.intake import Intake
 from backend.labels import read_label_config
 from backend.model import RefAMBackend, refuse
 from backend.outbox import Outbox
@@ -47,7 +49,8 @@ __all__ = ["create_app", "serve"]
 logger = logging.getLogger(__name__)
 
 TITLE = "RefAM backend for Label Studio"
-REFUSALS = (400, 401, 403, 413, 422, 503)
+REFUSALS = (400, 401, 403, 408, 413, 422, 503)
+HEADERS = {401: {"WWW-Authenticate": 'Basic realm="RefAM backend"'}, 503: {"Retry-After": "10"}}
 HINT_MAX_BYTES = 32 * 2**20  # of a webhook without password
 MAX_HINTS = 10_000  # jobs of up to 100 tasks each that may wait
 SPARE_THREADS = 16  # beside those that wait for a result
@@ -66,21 +69,14 @@ def create_app(settings: Settings, queue: JobQueue) -> FastAPI:
     check_password = _password_check(settings)
     protected = [Depends(check_password)]
     outbox = Outbox(queue, settings)
+    intake = Intake(settings.request_max_bytes)
 
     async def in_thread(work: Callable[[], Any]) -> Response:
         """Run `work` and make its JSON beside the event loop, so that /health is never kept waiting."""
         content = await anyio.to_thread.run_sync(lambda: json.dumps(work()), limiter=threads)
         return Response(content, media_type="application/json")
 
-    def answer(tasks: list[TaskBody], config: str, context: ContextBody | None, *, wait: bool = True) -> Any:
-        entries = [asdict(task) for task in tasks]
-        drawn = asdict(context) if context else None
-        try:
-            backend = RefAMBackend(label_config=config, queue=queue, settings=settings)
-            return vars(backend.answer(entries, drawn, wait=wait))  # dataclasses.asdict would copy all masks
-        except LabelConfigError as error:
-            return vars(refuse(entries, drawn, error, queue, settings))
-
+    answer = partial(_answer, queue, settings)
     app.include_router(status_routes(queue, settings, check_password))
 
     @app.get("/health")
@@ -89,26 +85,26 @@ def create_app(settings: Settings, queue: JobQueue) -> FastAPI:
 
     @app.post("/setup", dependencies=protected, openapi_extra=described(SetupBody))
     async def setup(request: Request, background: BackgroundTasks) -> Response:
-        raw = await _body(request, settings.request_max_bytes)
+        async with intake.body(request) as raw:
 
-        def check() -> Any:
-            body = parse(SetupBody, raw)
-            read_label_config(body.label_config)
-            if body.project_number:
-                background.add_task(_meet, outbox, body.project_number)
-            return {"model_version": settings.model_version}
+            def check() -> Any:
+                body = parse(SetupBody, raw)
+                read_label_config(body.label_config)
+                if body.project_number:
+                    background.add_task(_meet, outbox, body.project_number)
+                return {"model_version": settings.model_version}
 
-        return await in_thread(check)
+            return await in_thread(check)
 
     @app.post("/predict", dependencies=protected, openapi_extra=described(PredictBody))
     async def predict(request: Request) -> Response:
-        raw = await _body(request, settings.request_max_bytes)
+        async with intake.body(request) as raw:
 
-        def work() -> Any:
-            body = parse(PredictBody, raw)
-            return answer(body.tasks, body.label_config, body.params.context)
+            def work() -> Any:
+                body = parse(PredictBody, raw)
+                return answer(body.tasks, body.label_config, body.params.context)
 
-        return await in_thread(work)
+            return await in_thread(work)
 
     @app.post("/webhook", openapi_extra=described(TasksCreatedBody))
     async def webhook(request: Request, background: BackgroundTasks) -> dict[str, str]:
@@ -116,17 +112,19 @@ def create_app(settings: Settings, queue: JobQueue) -> FastAPI:
         trusted = not settings.writes_back or "Authorization" in request.headers or settings.basic_auth_user is None
         if trusted:
             check_password(request)
-        raw = await _body(request, settings.request_max_bytes if trusted else HINT_MAX_BYTES)
-        if parse(WebhookBody, raw).action != "TASKS_CREATED":
-            return {"status": "ignored"}
-        if settings.writes_back:
-            await anyio.to_thread.run_sync(take_hint, raw, trusted, limiter=threads)
-        else:
-            body = await anyio.to_thread.run_sync(parse, TasksCreatedBody, raw, limiter=threads)
-            background.add_task(answer, body.tasks, body.project.label_config, None, wait=False)
+        async with AsyncExitStack() as kept:
+            raw = await kept.enter_async_context(intake.body(request, None if trusted else HINT_MAX_BYTES))
+            if parse(WebhookBody, raw).action != "TASKS_CREATED":
+                return {"status": "ignored"}
+            if settings.writes_back:
+                await anyio.to_thread.run_sync(take_hint, raw, trusted, limiter=threads)
+            else:
+                body = await anyio.to_thread.run_sync(parse, TasksCreatedBody, raw, limiter=threads)
+                work = partial(answer, body.tasks, body.project.label_config, None, wait=False)
+                background.add_task(_finish, work, kept.pop_all(), threads)
         return {"status": "queued"}
 
-    def take_hint(raw: bytes, trusted: bool) -> None:
+    def take_hint(raw: bytearray, trusted: bool) -> None:
         """Have tasks read through Label Studio's API: of what is said about them, only their numbers are used."""
         hint = parse(HintBody, raw)
         project = str(hint.project.id)
@@ -167,6 +165,31 @@ def serve(settings: Settings) -> None:
     )
     with suppress(KeyboardInterrupt):  # uvicorn raises it anew once it has stopped
         _Server(config, queue).run()
+
+
+def _answer(
+    queue: JobQueue,
+    settings: Settings,
+    tasks: list[TaskBody],
+    config: str,
+    context: ContextBody | None,
+    *,
+    wait: bool = True,
+) -> Any:
+    """What /predict answers."""
+    entries = [asdict(task) for task in tasks]
+    drawn = asdict(context) if context else None
+    try:
+        backend = RefAMBackend(label_config=config, queue=queue, settings=settings)
+        return vars(backend.answer(entries, drawn, wait=wait))  # dataclasses.asdict would copy all masks
+    except LabelConfigError as error:
+        return vars(refuse(entries, drawn, error, queue, settings))
+
+
+async def _finish(work: Callable[[], Any], kept: AsyncExitStack, threads: anyio.CapacityLimiter) -> None:
+    """Do what is left of a request that has been answered, then close what was kept for it."""
+    async with kept:
+        await anyio.to_thread.run_sync(work, limiter=threads)
 
 
 def _meet(outbox: Outbox, project: str) -> None:
@@ -213,20 +236,9 @@ def _check_hint(known: bool, waiting: int) -> None:
         raise RequestError(503, "webhook", "too many new tasks wait to be read.", remedy)
 
 
-async def _body(request: Request, limit: int) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            remedy = "Select fewer tasks, or raise REFAM_BACKEND_REQUEST_MAX_BYTES."
-            raise RequestError(413, "body", f"the request is larger than {limit} bytes.", remedy)
-    return bytes(body)
-
-
 def _add_error_handlers(app: FastAPI) -> None:
     def respond(status: int, reason: TaskError) -> JSONResponse:
-        headers = {"WWW-Authenticate": 'Basic realm="RefAM backend"'} if status == 401 else None
-        return JSONResponse({"error": reason.as_json()}, status, headers)
+        return JSONResponse({"error": reason.as_json()}, status, HEADERS.get(status))
 
     @app.exception_handler(RequestError)
     async def bad_request(_: Request, error: RequestError) -> JSONResponse:

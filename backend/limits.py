@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from backend.intake import most_bytes
 from backend.queue import JobQueue
 from backend.settings import Settings
 
@@ -24,7 +25,11 @@ def limits(queue: JobQueue, settings: Settings) -> dict[str, Any]:
             "inline_wait": settings.inline_seconds,
             "image_download": settings.image_timeout,
         },
-        "request": {"bytes_max": settings.request_max_bytes, "inline_waiters_max": settings.inline_waiters},
+        "request": {
+            "bytes_max": settings.request_max_bytes,
+            "together_bytes_max": most_bytes(settings.request_max_bytes),
+            "inline_waiters_max": settings.inline_waiters,
+        },
         "image": {"bytes_max": settings.image_max_bytes, "pixels_max": settings.image_max_pixels},
         "worker": {
             "image_cache_bytes_max": settings.image_cache_bytes,
