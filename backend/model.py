@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import islice
 from typing import Any
 
 from backend.errors import TaskError
@@ -19,6 +20,7 @@ __all__ = ["Answer", "RefAMBackend", "refuse"]
 Prediction = dict[str, Any]
 Task = Mapping[str, Any]
 MANY = 200  # tasks in one request; queueing more takes longer than an answer should
+ANSWERED = 30  # predictions in one answer: Label Studio stores each for 0.2 s to 1 s, and its page waits meanwhile
 OPENING_SECONDS = 5  # that a task's page waits for a mask which somebody else is about to store
 NOT_YET: list[Any] = []  # Label Studio stores nothing for an empty list, and logs no error
 
@@ -96,7 +98,7 @@ class RefAMBackend(LabelStudioMLBase):  # type: ignore[misc]
         waits = alone and outcomes[0] is None and not obstacles
         if writes:
             ready = {number: request for number, request in requests.items() if waits or outcomes[number]}
-            claimed = self._claim(ready)
+            claimed = self._claim(dict(islice(ready.items(), ANSWERED)))
             self._outbox.add(list(requests.values()))
         if waits:
             outcomes[0] = self._queue.wait(requests[0], self._settings.inline_seconds)

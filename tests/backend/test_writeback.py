@@ -8,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from backend.app import create_app
+from backend.model import ANSWERED
 from backend.outbox import Outbox, Target
 from backend.queue import Priority
 from backend.studio import PAGE, Studio
@@ -120,6 +121,17 @@ def test_what_is_ready_is_answered_to_one_and_not_written_as_well(client, studio
     run_jobs()
     run_later()
     once(studio, [first, second])
+
+
+def test_of_many_that_are_ready_some_are_answered_and_the_rest_written(client, studio, run_jobs):
+    studio.add_project(8, CONFIG)
+    studio.retrieve(client, 8, studio.add_tasks(8, texts("left")))
+    run_jobs()
+    numbers = studio.add_tasks(7, texts(*["left"] * (ANSWERED + 5)))
+    answered = studio.retrieve(client, 7, numbers)
+    assert [bool(entry) for entry in answered] == [True] * ANSWERED + [False] * 5
+    run_jobs()
+    assert [studio.per_task()[number, studio.version] for number in numbers] == [1] * len(numbers)
 
 
 def test_an_answer_that_label_studio_lost_is_written(client, studio, run_jobs, configure, run_later):
