@@ -40,7 +40,8 @@ from backend.intake import Intake
 from backend.labels import read_label_config
 from backend.model import RefAMBackend, refuse
 from backend.outbox import Outbox
-from backend.queue import JobQueue, Priority, connect
+from backend.queue import JobQueue, Priority
+from backend.redis_connection import connect
 from backend.settings import Settings
 from backend.status_page import status_routes
 

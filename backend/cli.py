@@ -60,7 +60,7 @@ def worker(
         end_with_parent()
 
     def run(settings: Settings) -> int:
-        from backend.queue import connect  # noqa: PLC0415
+        from backend.redis_connection import connect  # noqa: PLC0415
         from backend.worker import work  # noqa: PLC0415
 
         return work(connect(settings, patient=True), settings, burst=burst)
@@ -102,7 +102,8 @@ def status(
     """Show queues, workers, and the tasks that failed, with reasons."""
 
     def run(settings: Settings) -> None:
-        from backend.queue import JobQueue, connect  # noqa: PLC0415
+        from backend.queue import JobQueue  # noqa: PLC0415
+        from backend.redis_connection import connect  # noqa: PLC0415
         from backend.status import collect, tables  # noqa: PLC0415
 
         state = collect(JobQueue(connect(settings), settings), settings)
@@ -198,7 +199,8 @@ def report(
 def _control(settings: Settings) -> "Control":
     from backend.control import Control  # noqa: PLC0415
     from backend.outbox import Outbox  # noqa: PLC0415
-    from backend.queue import JobQueue, connect  # noqa: PLC0415
+    from backend.queue import JobQueue  # noqa: PLC0415
+    from backend.redis_connection import connect  # noqa: PLC0415
 
     queue = JobQueue(connect(settings), settings)
     return Control(queue, Outbox(queue, settings), settings)

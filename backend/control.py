@@ -40,7 +40,7 @@ class Control:
                 "Without them, choose Retrieve predictions in Label Studio."
             )
         chosen: dict[str, list[int]] = defaultdict(list)
-        for entry in self.queue.failures():
+        for entry in self.queue.failures.newest():
             wanted = project in (None, entry["project"]) and task in (None, entry["task"])
             if wanted and is_number(entry["project"]) and is_number(entry["task"]):
                 chosen[entry["project"]].append(int(entry["task"]))

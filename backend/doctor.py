@@ -14,7 +14,8 @@ from redis import Redis
 
 import refam
 from backend.errors import BackendError, QueueUnavailableError, SettingsError, TaskError, TemporaryError
-from backend.queue import JobQueue, connect
+from backend.queue import JobQueue
+from backend.redis_connection import connect
 from backend.settings import Settings, load_settings
 from backend.studio import TOKEN_REMEDY, Studio, is_personal_token
 from refam.config import RefAMConfig

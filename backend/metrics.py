@@ -55,7 +55,7 @@ class _Queue(Collector):
         return workers
 
     def _projects(self) -> Iterator[Metric]:
-        failed = self._queue.failed()
+        failed = self._queue.failures.per_project()
         waiting = GaugeMetricFamily("refam_project_waiting_tasks", "Tasks queued or running.", labels=["project"])
         done = CounterMetricFamily("refam_project_masked_tasks", "Tasks that got a mask.", labels=["project"])
         listed = GaugeMetricFamily("refam_project_failed_tasks", "Tasks that failed last.", labels=["project"])

@@ -12,7 +12,8 @@ from backend.interactive import read_interaction, reply_in_text
 from backend.labels import Layout, TaskRequest, read_label_config
 from backend.ml_base import LabelStudioMLBase
 from backend.outbox import Claim, Outbox, Target
-from backend.queue import JobQueue, Outcome, Priority, connect
+from backend.queue import JobQueue, Outcome, Priority
+from backend.redis_connection import connect
 from backend.settings import Settings, load_settings
 
 __all__ = ["Answer", "RefAMBackend", "refuse"]

@@ -21,7 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from backend.errors import SettingsError, TaskError, TemporaryError
 from backend.images import ImageLoader
 from backend.labels import TaskRequest, read_label_config
-from backend.queue import JobQueue, connect
+from backend.queue import JobQueue
+from backend.redis_connection import connect
 from backend.settings import Settings
 from backend.studio import PAGE, Studio
 from backend.studio_jobs import Desk
@@ -186,7 +187,7 @@ class _Run:
         show()
 
     def _conclude(self, tasks: Sequence[str]) -> None:
-        for failure in self._desk.queue.failures_of(self._selection.project, tasks):
+        for failure in self._desk.queue.failures.of(self._selection.project, tasks):
             if failure is None:
                 self.summary.done += 1
             else:

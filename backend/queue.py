@@ -1,9 +1,7 @@
-"""The queue: RQ on Redis. The only module that knows names and keys.
+"""The queue: RQ on Redis. Names and keys are known here, and in the modules of what it keeps beside.
 
 Keys beside RQ's own:
     refam:counts        hash: done, failed. Jobs that ended, ever
-    refam:failures      sorted set: project/task by time of failure, the newest MAX_FAILURES of them
-    refam:failure       hash: project/task -> JSON {project, task, field, message, remedy, at}
     refam:problems      hash: device -> JSON {field, message, remedy, at}. Why a worker cannot start
 """
 
@@ -11,7 +9,6 @@ import json
 import math
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,10 +16,6 @@ from enum import StrEnum
 from typing import Any, cast
 
 from redis import Redis
-from redis.backoff import ExponentialBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.retry import Retry as Backoff
 from rq import Queue, Retry
 from rq.callbacks import Callback
 from rq.exceptions import NoSuchJobError
@@ -31,22 +24,21 @@ from rq.results import Result
 from rq.serializers import JSONSerializer
 from rq.worker_registration import get_keys
 
-from backend.errors import QueueUnavailableError, TaskError
+from backend.errors import TaskError
+from backend.failures import FailureList
 from backend.known_jobs import KnownJob
 from backend.labels import TaskRequest
 from backend.progress import Progress, ProjectState
 from backend.settings import Settings
 from backend.sweep import ENDED, TakingQueue
 
-__all__ = ["JobQueue", "Outcome", "Priority", "connect"]
+__all__ = ["JobQueue", "Outcome", "Priority"]
 
-COUNTS, FAILURES, FAILURE, PROBLEMS = "refam:counts", "refam:failures", "refam:failure", "refam:problems"
+COUNTS, PROBLEMS = "refam:counts", "refam:problems"
 PROBLEM_LIFETIME = 300  # seconds; a worker that still cannot start says so again
 LOOK = 0.5  # seconds, at most, between two looks at a job that is waited for
 AT_ONCE = 500  # jobs enqueued in one round trip
 SUGGESTION_TTL = 300  # seconds that a suggestion is kept: clicks are rarely repeated, and masks are large
-SOCKET_TIMEOUT = 5  # seconds that Redis may take to answer
-PATIENCE = 70  # further tries to reach a Redis that is gone, about two minutes
 
 EXPIRED = TaskError("job", "its result has expired.", "Ask for the task again.")
 
@@ -104,33 +96,6 @@ class Outcome:
         return {"prediction": self.prediction, "failure": self.failure}
 
 
-def connect(settings: Settings, *, patient: bool = False) -> Redis:
-    """A connection to the Redis in use, tried out. Raises QueueUnavailableError, naming the remedy.
-
-    patient: once Redis was there, wait for minutes where it is gone. Otherwise commands soon raise RedisError.
-    """
-    connection = _client(settings, tries=2)
-    try:
-        connection.ping()
-    except (RedisConnectionError, RedisTimeoutError, OSError) as error:
-        where = "the Redis of REDIS_URL" if settings.redis_url else f"the private Redis in {settings.state_dir}"
-        remedy = "Check REDIS_URL." if settings.redis_url else "Run `refam-backend up`, or set REDIS_URL."
-        raise QueueUnavailableError(f"{where} cannot be reached ({type(error).__name__}). {remedy}") from None
-    if patient:
-        connection.close()
-        connection = _client(settings, tries=PATIENCE)
-    return connection
-
-
-def _client(settings: Settings, tries: int) -> Redis:
-    return Redis.from_url(
-        settings.redis_address,
-        socket_timeout=SOCKET_TIMEOUT,
-        socket_connect_timeout=SOCKET_TIMEOUT,
-        retry=Backoff(ExponentialBackoff(base=0.1, cap=2), tries),
-    )
-
-
 class JobQueue:
     """Enqueues requests, each once, and knows how they ended."""
 
@@ -143,6 +108,7 @@ class JobQueue:
         self._promote = connection.register_script(PROMOTE)
         self._take = connection.register_script(TAKE)
         self.progress = Progress(connection)
+        self.failures = FailureList(connection, settings.max_failures)
         self.queues = {
             priority: TakingQueue(
                 f"refam-{priority}", connection=connection, job_class=KnownJob, serializer=JSONSerializer
@@ -200,39 +166,10 @@ class JobQueue:
         return dict(zip(names[::2], names[1::2], strict=True))
 
     def settle(self, ended: Iterable[tuple[str, str, Outcome]]) -> None:
-        """Keep the list of failed tasks: (project, task, outcome) puts a task on it, or takes it off.
-
-        A task has one entry, its newest; the oldest entries beyond the bound are dropped.
-        """
-        now, ended = time.time(), list(ended)
+        """Note how tasks ended: (project, task, outcome) puts a task on the list of failures, or takes it off."""
+        ended = list(ended)
         self.progress.end([(project, task, outcome.prediction is not None) for project, task, outcome in ended])
-        with self.connection.pipeline() as pipe:
-            for project, task, outcome in ended:
-                key = f"{project}/{task}"
-                if outcome.failure:
-                    entry = {"project": project, "task": task, **outcome.failure, "at": now}
-                    pipe.hset(FAILURE, key, json.dumps(entry))
-                    pipe.zadd(FAILURES, {key: now})
-                else:
-                    pipe.hdel(FAILURE, key)
-                    pipe.zrem(FAILURES, key)
-            pipe.zrange(FAILURES, 0, -self._settings.max_failures - 1)
-            surplus = pipe.execute()[-1]
-            if surplus:
-                pipe.hdel(FAILURE, *surplus)
-                pipe.zrem(FAILURES, *surplus)
-                pipe.execute()
-
-    def failures(self, limit: int = 0) -> list[dict[str, Any]]:
-        """The failed tasks, newest first; the newest `limit` of them, unless it is 0."""
-        keys = cast(list[bytes], self.connection.zrevrange(FAILURES, 0, limit - 1))
-        entries = self.connection.hmget(FAILURE, keys) if keys else []
-        return [json.loads(entry) for entry in entries if entry]
-
-    def failed(self) -> Counter[str]:
-        """How many failed tasks each project has on the list."""
-        keys = cast(list[bytes], self.connection.zrange(FAILURES, 0, -1))
-        return Counter(key.decode().rpartition("/")[0] for key in keys)
+        self.failures.note([(project, task, outcome.failure) for project, task, outcome in ended])
 
     def projects(self) -> list[ProjectState]:
         """How far the projects are that had tasks lately.
@@ -245,11 +182,6 @@ class JobQueue:
             ended = self.ended(list(drawn.values()))
             self.progress.forget(project, [task for task, over in zip(drawn, ended, strict=True) if over])
         return [self.progress.state(project) for project in names]
-
-    def failures_of(self, project: str, tasks: Sequence[str]) -> list[dict[str, Any] | None]:
-        """The failure of each of these tasks, None for those that are not on the list."""
-        entries = self.connection.hmget(FAILURE, [f"{project}/{task}" for task in tasks]) if tasks else []
-        return [json.loads(entry) if entry else None for entry in entries]
 
     def ended(self, job_ids: Sequence[str]) -> list[bool]:
         """For each job, whether it has ended; jobs that have expired have."""

@@ -32,8 +32,8 @@ def collect(queue: JobQueue, settings: Settings) -> dict[str, Any]:
     failures: the newest MOST_FAILURES of failed_tasks; retrying tells that the task is queued again;
     masks: the newest ones, whose pictures are at /thumbnails/<id>.
     """
-    failed, projects = queue.failed(), {state.project: state for state in queue.projects()}
-    failures = queue.failures(MOST_FAILURES)
+    failed, projects = queue.failures.per_project(), {state.project: state for state in queue.projects()}
+    failures = queue.failures.newest(MOST_FAILURES)
     retrying = queue.progress.are_waiting((entry["project"], entry["task"]) for entry in failures)
     return {
         "model_version": settings.model_version,

@@ -15,7 +15,8 @@ from rich.console import Console
 from backend.local_studio import LocalStudio, connect_backend, make_project, studio_running
 from backend.prelabel import INTERRUPTED, Selection, prelabel
 from backend.programs import backend_running
-from backend.queue import JobQueue, connect
+from backend.queue import JobQueue
+from backend.redis_connection import connect
 from backend.sample import write_sample
 from backend.settings import Settings
 

@@ -16,7 +16,8 @@ import httpx
 from redis.exceptions import RedisError
 
 from backend.errors import QueueUnavailableError
-from backend.queue import JobQueue, connect
+from backend.queue import JobQueue
+from backend.redis_connection import connect
 from backend.redis_server import RedisServer
 from backend.settings import Settings
 

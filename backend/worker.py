@@ -23,7 +23,8 @@ from backend.jobs import Predictor, Segmenter, serving
 from backend.known_jobs import KnownJob
 from backend.prefetch import Prefetcher
 from backend.pulse import Pulse
-from backend.queue import JobQueue, connect
+from backend.queue import JobQueue
+from backend.redis_connection import connect
 from backend.settings import Settings
 from backend.studio import Studio
 from backend.studio_jobs import Desk, serving_studio

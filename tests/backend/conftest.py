@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 from redis import Redis
 
-from backend.queue import JobQueue, connect
+from backend.queue import JobQueue
+from backend.redis_connection import connect
 from backend.redis_server import RedisServer
 from backend.settings import PREFIX, Settings, load_settings, variables
 from backend.worker import work

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from backend import pulse, sweep
-from backend.queue import connect
+from backend.redis_connection import connect
 from backend.settings import load_settings
 from backend.worker import work
 from refam.clicks import Clicks

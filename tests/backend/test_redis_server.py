@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from backend.errors import QueueUnavailableError
-from backend.queue import connect
+from backend.redis_connection import connect
 from backend.redis_server import RedisServer
 from backend.settings import load_settings
 from tests.backend.conftest import eventually

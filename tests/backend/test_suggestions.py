@@ -106,7 +106,7 @@ def test_an_annotator_sees_why_there_is_no_mask(ask, queue, results, config, mes
     typed = [line for entry in results for line in entry["value"].get("text", [])]
     assert shown(result)[:-1] == typed
     assert shown(result)[-1].startswith(REASON_MARK + message)
-    assert queue.failures() == []  # the task itself has not failed
+    assert queue.failures.newest() == []  # the task itself has not failed
 
 
 def test_the_reason_goes_once_there_is_a_mask(ask):
@@ -139,7 +139,7 @@ def test_suggestions_do_not_touch_the_tasks_failure(queue, ask, run_jobs, settin
     model.predict([task(1, "unusable", RED), task(2, "left")])
     run_jobs()
     ask(point(25, 50))
-    assert [failure["task"] for failure in queue.failures()] == ["1"]
+    assert [failure["task"] for failure in queue.failures.newest()] == ["1"]
 
 
 def test_a_suggestion_is_answered_in_the_same_request(settings, queue, processes):

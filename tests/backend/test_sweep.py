@@ -85,13 +85,13 @@ def test_a_job_whose_worker_dies_while_it_runs(worker, queue, sweeper, request_,
 def test_a_job_that_kills_its_workers_is_given_up(worker, queue, settings, sweeper, request_):
     with serving(Predictor(StubSegmenter(), ImageLoader(settings, Studio(settings)), queue, settings)):
         for _ in range(MAX_DEATHS):
-            assert queue.failures() == []
+            assert queue.failures.newest() == []
             job, _ = worker.dequeue_job_and_maintain_ttl(None)
             worker.prepare_execution(job)
             time.sleep(1.1)
             sweeper.sweep()
     assert waiting(queue) == []
-    assert "died again and again" in queue.failures()[0]["message"]
+    assert "died again and again" in queue.failures.newest()[0]["message"]
     assert queue.submit([request_], Priority.BATCH)[0].failure
 
 

@@ -167,7 +167,7 @@ def test_a_reason_reaches_every_task_that_shares_a_job(client, studio, run_jobs,
     numbers = studio.add_tasks(7, texts("unusable", "unusable"))
     studio.retrieve(client, 7, numbers)
     run_jobs()
-    assert {entry["task"] for entry in queue.failures()} == {"1", "2"}
+    assert {entry["task"] for entry in queue.failures.newest()} == {"1", "2"}
     assert not queue.connection.keys("refam:due:*")
 
 
@@ -177,7 +177,7 @@ def test_a_deleted_task_needs_no_prediction(client, studio, run_jobs, queue):
     del studio.tasks[numbers[0]]
     run_jobs()
     once(studio, numbers[1:])
-    assert queue.failures() == []
+    assert queue.failures.newest() == []
 
 
 def test_a_prediction_that_label_studio_drops_is_listed(client, studio, run_jobs, queue):
@@ -186,7 +186,7 @@ def test_a_prediction_that_label_studio_drops_is_listed(client, studio, run_jobs
     studio.configs[7] = CONFIG.replace('"tag"', '"other"')
     run_jobs()
     assert not studio.predictions
-    assert ["label config" in entry["message"] for entry in queue.failures()] == [True, True]
+    assert ["label config" in entry["message"] for entry in queue.failures.newest()] == [True, True]
 
 
 @pytest.mark.parametrize("status", [500, 502, 429, 401])
@@ -195,16 +195,16 @@ def test_a_failing_label_studio_is_tried_again_then_listed(client, studio, run_j
     studio.retrieve(client, 7, numbers)
     studio.fault = lambda method, path: (status, {"detail": "no"}) if "predictions" in path else None
     run_jobs()
-    assert queue.failures() == []
+    assert queue.failures.newest() == []
     assert queue.depths()["studio"]["retrying"] == 2
     run_later()
-    failures = queue.failures()
+    failures = queue.failures.newest()
     assert {entry["field"] for entry in failures} == {"label_studio"}
     assert len(failures) == 2
     assert PAT not in str(failures)
     studio.fault = lambda *_: None
     studio.retrieve(client, 7, numbers)
-    assert queue.failures() == []
+    assert queue.failures.newest() == []
     once(studio, numbers)
 
 
@@ -216,7 +216,7 @@ def test_a_write_whose_answer_was_lost_is_not_repeated(client, studio, run_jobs,
     studio.after = lambda *_: None
     run_later()
     once(studio, numbers)
-    assert queue.failures() == []
+    assert queue.failures.newest() == []
 
 
 def test_two_writers_write_once(studio, settings, run_jobs, queue, desk):
@@ -283,7 +283,7 @@ def test_new_tasks_are_read_and_bad_ones_listed(client, studio, run_jobs, queue)
     assert client.post("/webhook", json=body).json() == {"status": "queued"}
     run_jobs()
     once(studio, [1, 3])  # the other project's task is left alone
-    assert [(entry["task"], entry["field"]) for entry in queue.failures()] == [("2", "text")]
+    assert [(entry["task"], entry["field"]) for entry in queue.failures.newest()] == [("2", "text")]
 
 
 @pytest.mark.parametrize(("config", "field"), [(None, "project"), ("<View/>", "label_config")])
@@ -292,7 +292,7 @@ def test_a_project_that_cannot_be_used_is_listed(client, studio, run_jobs, queue
     studio.configs = {} if config is None else {7: config}
     client.post("/webhook", json=body)
     run_jobs()
-    assert [(entry["task"], entry["field"]) for entry in queue.failures()] == [("1", field)]
+    assert [(entry["task"], entry["field"]) for entry in queue.failures.newest()] == [("1", field)]
 
 
 def test_reading_is_tried_again_then_listed(client, studio, run_jobs, queue, run_later):
@@ -300,9 +300,9 @@ def test_reading_is_tried_again_then_listed(client, studio, run_jobs, queue, run
     studio.fault = lambda *_: (503, None)
     client.post("/webhook", json=body)
     run_jobs()
-    assert queue.failures() == []
+    assert queue.failures.newest() == []
     run_later()
-    assert "read from Label Studio" in queue.failures()[0]["message"]
+    assert "read from Label Studio" in queue.failures.newest()[0]["message"]
 
 
 def test_reading_goes_on_where_single_requests_fail(client, studio, run_jobs, run_later, queue):
@@ -322,7 +322,7 @@ def test_reading_goes_on_where_single_requests_fail(client, studio, run_jobs, ru
         run_later()
     studio.fault = lambda *_: None
     run_later()
-    assert queue.failures() == []
+    assert queue.failures.newest() == []
     assert [studio.per_task()[number, studio.version] for number in numbers] == [1] * len(numbers)
 
 

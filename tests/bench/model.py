@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from backend.queue import connect
+from backend.redis_connection import connect
 from backend.settings import load_settings
 from backend.worker import work
 from refam.clicks import Clicks

@@ -13,7 +13,8 @@ from typing import Any
 
 import httpx
 
-from backend.queue import JobQueue, connect
+from backend.queue import JobQueue
+from backend.redis_connection import connect
 from backend.redis_server import RedisServer
 from backend.settings import PREFIX, load_settings, variables
 from tests.backend.label_studio import ACCESS, PAT

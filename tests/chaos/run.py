@@ -20,7 +20,8 @@ from redis.exceptions import RedisError
 
 from backend.errors import QueueUnavailableError
 from backend.programs import free_port
-from backend.queue import JobQueue, connect
+from backend.queue import JobQueue
+from backend.redis_connection import connect
 from backend.settings import Settings, variables
 from backend.sweep import TAKEN
 from tests.backend.conftest import CONFIG, ROOT, data_uri, png
@@ -109,7 +110,7 @@ def run(plan: Plan, log: Callable[[str], None] = print) -> dict[str, Any]:
                         break
                     time.sleep(1)
                 time.sleep(2 * plan.patience)  # what Label Studio still does late
-                failures = {int(entry["task"]): entry for entry in queue.failures()}
+                failures = {int(entry["task"]): entry for entry in queue.failures.newest()}
             say("stopping")
         log_text = (Path(folder) / "up.log").read_text(errors="replace")
     result = report(plan, studio, broken, failures, saboteur, time.monotonic() - start)

@@ -5,7 +5,7 @@ import sys
 
 from PIL import Image
 
-from backend.queue import connect
+from backend.redis_connection import connect
 from backend.settings import load_settings
 from backend.worker import work
 from refam.backbones import Piece

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from backend.queue import JobQueue, connect
+from backend.queue import JobQueue
+from backend.redis_connection import connect
 from backend.redis_server import RedisServer
 from backend.settings import Settings
 from backend.worker import RefAMWorker

@@ -17,7 +17,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from backend.local_studio import LocalStudio, connect_backend, make_project, studio_running
 from backend.programs import backend_running, free_port
-from backend.queue import JobQueue, connect
+from backend.queue import JobQueue
+from backend.redis_connection import connect
 from backend.sample import SampleTask, write_sample
 from backend.settings import PREFIX, Settings, variables
 from refam.pipeline import RefAM
