@@ -156,7 +156,7 @@ def test_no_more_than_the_window_is_underway_and_shared_images_are_adjacent(
 
 
 def test_ctrl_c_leaves_what_is_queued_and_the_next_run_goes_on(studio, queue, worker, processes):
-    numbers = fill(studio, 30, lambda n: f"slow 0.2 left {n}")
+    numbers = fill(studio, 30, lambda n: f"slow 0.4 left {n}")
     run = subprocess.Popen(
         [sys.executable, "-m", "backend", "prelabel", "7"],
         cwd=ROOT,
@@ -165,9 +165,9 @@ def test_ctrl_c_leaves_what_is_queued_and_the_next_run_goes_on(studio, queue, wo
         stderr=subprocess.STDOUT,
         text=True,
     )
-    eventually(lambda: len(studio.predictions) >= 3, 30)
+    eventually(lambda: len(studio.predictions) >= 3, 60)
     run.send_signal(signal.SIGINT)
-    output = run.communicate(timeout=20)[0]
+    output = run.communicate(timeout=60)[0]
     assert run.returncode == 130
     assert "Run the same command again" in output
     assert "Traceback" not in output

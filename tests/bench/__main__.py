@@ -49,11 +49,12 @@ def main(arguments: Sequence[str]) -> int:
             failed.append(name)
         console.print(f"   {time.perf_counter() - start:.0f} s", highlight=False)
     FOLDER.mkdir(exist_ok=True)
-    rows = [asdict(row) | {"conditions": f"{row.conditions}; {machine()}"} for row in measurements]
+    where = machine()
+    rows = [asdict(row) | {"conditions": f"{row.conditions}; {where}"} for row in measurements]
     (FOLDER / "bench.json").write_text(json.dumps(rows, indent=2) + "\n")
-    (FOLDER / "bench.md").write_text(f"{machine()}\n\n{markdown(measurements)}")
+    (FOLDER / "bench.md").write_text(f"{where}\n\n{markdown(measurements)}")
     console.print(table(measurements))
-    console.print(f"{machine()}. Written: {FOLDER / 'bench.json'} and bench.md", highlight=False)
+    console.print(f"{where}. Written: {FOLDER / 'bench.json'} and bench.md", highlight=False)
     if failed:
         console.print(f"[red]failed: {', '.join(failed)}[/red]")
     return 1 if failed else 0

@@ -11,6 +11,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import torch
+
 __all__ = [
     "Benchmark",
     "Comparison",
@@ -96,10 +98,11 @@ def peak_memory_apart(prepare: Callable[..., Callable[[], object]], *arguments: 
 
 
 def machine() -> str:
-    """The processor and its number of cores, for `conditions`."""
+    """Processor, cores, threads that torch uses, and the load, this program's own included, for `conditions`."""
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     name = names[0].partition(":")[2].strip() if names else platform.machine()
-    return f"{len(os.sched_getaffinity(0))} cores of {name}"
+    threads, load = torch.get_num_threads(), os.getloadavg()[1]
+    return f"{len(os.sched_getaffinity(0))} cores of {name}, {threads} threads for torch, load {load:.1f}"
 
 
 def _seconds(work: Callable[[], object]) -> float:
