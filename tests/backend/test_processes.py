@@ -160,7 +160,7 @@ def test_a_worker_that_hangs_ends_itself_and_its_job_is_listed(processes, queue,
         if not queue.failures.newest():
             processes.start("-m", "tests.backend.stub_worker", "--burst", STUB_LIFE="3", STUB_GRACE="1").wait(60)
     processes.stub_worker(queue, STUB_LIFE="3")
-    (failure,) = eventually(queue.failures, 60)
+    (failure,) = eventually(queue.failures.newest, 60)
     assert "died again and again" in failure["message"] or "longer than" in failure["message"]
 
 
@@ -170,7 +170,7 @@ def test_a_job_that_kills_every_worker_is_listed(processes, queue, settings):
     for _ in range(MAX_DEATHS):
         processes.start("-m", "tests.backend.stub_worker", STUB_LIFE="2").wait(120)
     processes.stub_worker(queue, STUB_LIFE="2")
-    (failure,) = eventually(queue.failures, 60)
+    (failure,) = eventually(queue.failures.newest, 60)
     assert "died again and again" in failure["message"]
     assert queue.submit(requests, Priority.BATCH)[0].failure["message"] == failure["message"]
 

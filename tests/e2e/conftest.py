@@ -104,7 +104,9 @@ def backend(studio: LocalStudio, token: str, tmp_path_factory: pytest.TempPathFa
     with backend_running(settings, folder / "backend.log") as address:
         own = Settings.model_validate(settings)
         with closing(connect(own)) as connection:
-            yield Backend(address, own, settings, JobQueue(connection, own))
+            queue = JobQueue(connection, own)
+            eventually(lambda: bool(queue.workers()))
+            yield Backend(address, own, settings, queue)
 
 
 @pytest.fixture(scope="session")
