@@ -11,11 +11,13 @@ from typing import Any
 
 import torch
 
+from refam.errors import ConfigError
+
 from .train_sam import train_sam
 from .train_transformer import train_transformer
 from .train_vae import train_vae
 
-__all__ = ["TRAINERS", "train", "write_record"]
+__all__ = ["train", "write_record"]
 
 Curve = list[dict[str, float]]
 
@@ -30,7 +32,10 @@ def train(folder: Path, seed: int, minutes: float, *, part: str | None = None, g
     go_on: train SAM and the transformer with its text encoder further, from the weights that an earlier run left in
     `folder`. The VAE stays as it is, since the transformer is used to its latents.
     The steps that fit into the time depend on the machine, so the same seed gives equal scenes but not equal weights.
+    Raises ConfigError for the VAE with go_on.
     """
+    if go_on and part == "vae":
+        raise ConfigError("The VAE cannot go on: leave --go-on out to train it anew, and the transformer after it.")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     folder.mkdir(parents=True, exist_ok=True)
     parts = [part] if part else ["sam", "transformer"] if go_on else list(TRAINERS)

@@ -1,9 +1,11 @@
 import json
 
 import numpy as np
+import pytest
 import torch
 
 from refam.config import RefAMConfig
+from refam.errors import ConfigError
 from refam.pipeline import RefAM
 from refam.tiny.models import build_t5, build_t5_tokenizer, build_transformer, build_vae
 from refam.tiny.scenes import random_scene
@@ -37,6 +39,12 @@ def test_training_writes_weights_that_the_method_loads(tmp_path):
     result = refam.segment(scene.image, "the zebra")
     assert result.mask.shape == (128, 128)
     assert np.allclose(result.grounding.maps.sum(axis=0), 1, atol=1e-4)
+
+
+def test_the_vae_cannot_go_on(tmp_path):
+    with pytest.raises(ConfigError, match="leave --go-on out"):
+        train(tmp_path, seed=4, minutes=0.01, part="vae", go_on=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_saving_leaves_the_weights_in_training_as_they_are(tmp_path):
