@@ -16,7 +16,7 @@ from rq.job import Job
 
 from backend.queue import JobQueue
 
-FROZEN = 45  # seconds that a hanging worker is left hanging; others must take over meanwhile
+FROZEN = 75  # seconds that a hanging worker is left hanging: others must take over meanwhile, and claims expire
 
 
 @dataclass
