@@ -21,8 +21,9 @@ e2e: .venv/e2e .label-studio/installed  ## in a real Label Studio and a real bro
 bench: .venv/installed  ## set up everything, measure, and write build/bench.json
 	$(BIN)/python -m tests.bench
 
-chaos: .venv/installed  ## kill, freeze and restart everything under a load of tasks; SEED=N repeats a run
-	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
+# SEED=N repeats a run; STUDIO=real is a short one with Label Studio itself
+chaos: .venv/installed $(if $(filter real,$(STUDIO)),.label-studio/installed)  ## kill, freeze and restart everything under load
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(STUDIO),--studio $(STUDIO)) $(if $(MODEL),--model $(MODEL))
 
 lint: .venv/installed
 	$(BIN)/ruff check .

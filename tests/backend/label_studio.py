@@ -18,6 +18,7 @@ import httpx
 
 PAT, ACCESS = "a.good.token", "a.short-lived.token"
 Answer = tuple[int, Any]
+DROPPED: Answer = 0, None  # the connection is closed without an answer
 
 
 class Truncated(bytes):
@@ -43,9 +44,7 @@ class LabelStudio:
         self.after: Callable[[str, str], Answer | None] = lambda *_: None
         self.version = ""
         self._lock = threading.RLock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._server = serve(_handler(self), port)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def stop(self) -> None:
@@ -158,36 +157,51 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
 ]
 
 
-def _handler(studio: LabelStudio) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def handle_any(self) -> None:
-            url = urlsplit(self.path)
-            raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            body = json.loads(raw) if raw else None
-            studio.requests.append((self.command, self.path))
-            if url.path == "/api/token/refresh/":
-                found = (200, {"access": ACCESS}) if body == {"refresh": PAT} else (401, {"detail": "Token is invalid"})
-            elif self.headers["Authorization"] != f"Bearer {ACCESS}":
-                found = 401, {"detail": "Authentication credentials were not provided."}
-            else:
-                query = {name: values[0] for name, values in parse_qs(url.query).items()}
-                found = studio.fault(self.command, url.path) or studio.answer(self.command, url.path, query, body)
-                found = studio.after(self.command, url.path) or found
-            self.reply(*found)
+class Replier(BaseHTTPRequestHandler):
+    """Answers each request with what `answer` makes of its body."""
 
-        def reply(self, status: int, content: Any) -> None:
-            if not isinstance(content, bytes):
-                content = b"" if content is None else json.dumps(content).encode()
+    def answer(self, raw: bytes) -> Answer:
+        raise NotImplementedError
+
+    def handle_any(self) -> None:
+        status, content = self.answer(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+        if (status, content) == DROPPED:
+            return
+        if not isinstance(content, bytes):
+            content = b"" if content is None else json.dumps(content).encode()
+        with suppress(ConnectionError):  # nobody may wait any more
             self.send_response(status)
             self.send_header("Content-Length", str(len(content) * (2 if isinstance(content, Truncated) else 1)))
             self.end_headers()
-            with suppress(ConnectionError):  # nobody may wait any more
-                self.wfile.write(content)
+            self.wfile.write(content)
 
-        do_GET = do_POST = do_DELETE = handle_any  # noqa: N815  # names that http.server looks for
+    do_GET = do_POST = do_PATCH = do_DELETE = handle_any  # noqa: N815  # names that http.server looks for
 
-        def log_message(self, *_: object) -> None:
-            pass
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def serve(handler: type[Replier], port: int = 0) -> ThreadingHTTPServer:
+    """Serve in threads, at `port` of the loopback address, or at a free one."""
+    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def _handler(studio: LabelStudio) -> type[Replier]:
+    class Handler(Replier):
+        def answer(self, raw: bytes) -> Answer:
+            url = urlsplit(self.path)
+            body = json.loads(raw) if raw else None
+            studio.requests.append((self.command, self.path))
+            if url.path == "/api/token/refresh/":
+                return (200, {"access": ACCESS}) if body == {"refresh": PAT} else (401, {"detail": "Token is invalid"})
+            if self.headers["Authorization"] != f"Bearer {ACCESS}":
+                return 401, {"detail": "Authentication credentials were not provided."}
+            query = {name: values[0] for name, values in parse_qs(url.query).items()}
+            found = studio.fault(self.command, url.path) or studio.answer(self.command, url.path, query, body)
+            return studio.after(self.command, url.path) or found
 
     return Handler
 

@@ -21,7 +21,7 @@ FROZEN = 75  # seconds that a hanging worker is left hanging: others must take o
 
 @dataclass
 class Saboteur:
-    """Kills, freezes and restarts. `log` gets a line for each deed.
+    """Kills, freezes and restarts, until `idle` is set: then nobody works any more. `log` gets a line for each deed.
 
     gaps: shortest and longest time between two deeds, in seconds.
     """
@@ -36,6 +36,7 @@ class Saboteur:
     gaps: tuple[float, float]
     log: Callable[[str], None]
     up_pid: int
+    idle: threading.Event = field(default_factory=threading.Event)
     done: Counter[str] = field(default_factory=Counter)
     takeovers: list[float] = field(default_factory=list)
     _watchers: list[threading.Thread] = field(default_factory=list)
@@ -47,25 +48,26 @@ class Saboteur:
         deeds += [self.kill_web] * self.web_kills + [self.cut_off_redis] * bool(self.redis_outage)
         chance.shuffle(deeds)
         for deed in deeds:
-            time.sleep(chance.uniform(*self.gaps))
+            if self.idle.wait(chance.uniform(*self.gaps)):
+                break
             deed()
         for watcher in self._watchers:
             watcher.join()
 
     def kill(self) -> None:
         """SIGKILL a worker in the middle of a job."""
-        pid, jobs = self._victim()
-        self._send(pid, signal.SIGKILL, "worker_kills")
-        self._watch(jobs)
+        for pid, jobs in self._victims():
+            self._send(pid, signal.SIGKILL, "worker_kills")
+            self._watch(jobs)
 
     def hang(self) -> None:
         """Freeze a worker in the middle of a job, and let it go on once others have taken over."""
-        pid, jobs = self._victim()
-        self._send(pid, signal.SIGSTOP, "worker_hangs")
-        self._watch(jobs)
-        wake = threading.Timer(FROZEN, lambda: self._send(pid, signal.SIGCONT, "worker_resumes"))
-        wake.start()
-        self._watchers.append(wake)
+        for pid, jobs in self._victims():
+            self._send(pid, signal.SIGSTOP, "worker_hangs")
+            self._watch(jobs)
+            wake = threading.Timer(FROZEN, self._send, (pid, signal.SIGCONT, "worker_resumes"))
+            wake.start()
+            self._watchers.append(wake)
 
     def restart_redis(self) -> None:
         """SIGKILL Redis, which `up` starts again on the same file."""
@@ -93,20 +95,21 @@ class Saboteur:
         self.done[name] += 1
         self.log(f"{number.name} to {pid} ({name} {self.done[name]})")
 
-    def _victim(self) -> tuple[int, dict[str, str]]:
-        """A busy worker beside which another one lives, and its jobs with the name of who runs them.
+    def _victims(self) -> list[tuple[int, dict[str, str]]]:
+        """A busy worker beside which another one lives, and its jobs with the name of who runs them; none once idle.
 
         It is looked for once what the last victim ran is taken over: otherwise, on a slow machine, nobody would live
         who could.
         """
-        while True:
+        while not self.idle.is_set():
             workers = [worker for worker in self._patiently(self.queue.workers) if _is_running(int(worker["pid"]))]
             busy = [worker for worker in workers if worker["state"] == "busy"]
             for worker in busy if len(workers) > 1 and not self._is_being_taken_over() else ():
                 pid = int(worker["pid"])
                 if jobs := [entry.decode().partition(":")[0] for entry in self._executions(worker["name"])]:
-                    return pid, dict.fromkeys(jobs, worker["name"])
+                    return [(pid, dict.fromkeys(jobs, worker["name"]))]
             time.sleep(0.02)
+        return []
 
     def _watch(self, jobs: dict[str, str]) -> None:
         thread = threading.Thread(target=self._measure, args=(jobs, time.monotonic()), daemon=True)

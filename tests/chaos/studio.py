@@ -4,16 +4,51 @@ import random
 import threading
 import time
 from collections import Counter
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
 
-from tests.backend.label_studio import LabelStudio, Truncated
+import httpx
 
+from tests.backend.conftest import CONFIG
+from tests.backend.label_studio import DROPPED, PAT, Answer, LabelStudio, Truncated
+
+__all__ = ["ChaosStudio", "Faults", "patiently", "stand_in"]
+
+T = TypeVar("T")
 ERRORS = (500, 502, 503, 429, 401)
-NOT_DONE, DONE, DONE_LATE = "not done", "done", "done late"
 
 
-class FailingStudio(LabelStudio):
-    """Label Studio, `rate` of whose API requests go wrong.
+class ChaosStudio(Protocol):
+    """What a run needs of a Label Studio: the stand-in here, or the real one.
+
+    url, token: for the backend. requests: those that the backend sent, as (method, path).
+    """
+
+    url: str
+    token: str
+    requests: list[tuple[str, str]]
+
+    def connect(self, web: httpx.Client, version: str) -> None:
+        """Know the backend, which has just started, and its model version."""
+
+    def new_project(self) -> int: ...
+
+    def import_tasks(self, project: int, data: list[dict[str, Any]]) -> list[int]:
+        """New tasks, of which the backend is not told; returns their numbers."""
+
+    def announce(self, project: int, data: list[dict[str, Any]]) -> list[int]:
+        """New tasks, of which the backend is told until it has answered; returns their numbers."""
+
+    def ask(self, project: int, numbers: list[int]) -> None:
+        """Retrieve predictions. Raises httpx.HTTPError where the backend does not answer."""
+
+    def per_task(self) -> Counter[tuple[int, str]]:
+        """How many predictions are stored for each (task, model version)."""
+
+
+class Faults:
+    """What becomes of requests, `rate` of which go wrong, drawn from a seed.
 
     patience: seconds after which the backend gives a request up; late answers take longer.
     """
@@ -24,24 +59,24 @@ class FailingStudio(LabelStudio):
         self._late = patience * 1.5
         self._once = threading.local()
         self.errors: Counter[str] = Counter()
-        super().__init__()
-        self.fault, self.after = self.fail_before, self.fail_after
 
-    def fail_before(self, method: str, path: str) -> tuple[int, Any] | None:
+    def before(self, method: str, path: str) -> Answer | None:
         """Nothing is carried out; or it is, but only when nobody waits any more."""
         self._once.failed = False
         if self._random.random() > self._rate / 2:
             return None
-        kind = self._random.choices(("error", "cut short", "slow", "late"), (6, 2, 1, 1))[0]
+        kind = self._random.choices(("error", "cut short", "dropped", "slow", "late"), (6, 2, 1, 1, 1))[0]
         self._note(kind)
         if kind == "error":
             return self._random.choice(ERRORS), {"detail": "chaos"}
         if kind == "cut short":
             return 200, Truncated(b'{"created": ')
+        if kind == "dropped":
+            return DROPPED
         time.sleep(self._late)
         return (504, None) if kind == "slow" else None
 
-    def fail_after(self, method: str, path: str) -> tuple[int, Any] | None:
+    def after(self, method: str, path: str) -> Answer | None:
         """It is carried out, but the answer is lost."""
         if self._once.failed or self._random.random() > self._rate / 2:
             return None
@@ -52,3 +87,55 @@ class FailingStudio(LabelStudio):
     def _note(self, kind: str) -> None:
         self._once.failed = True
         self.errors[kind] += 1
+
+
+class StandIn(LabelStudio):
+    """The stand-in of Label Studio, with faults."""
+
+    token = PAT
+
+    def __init__(self, faults: Faults) -> None:
+        super().__init__()
+        self.fault, self.after = faults.before, faults.after
+
+    def connect(self, web: httpx.Client, version: str) -> None:
+        self._web, self.version = web, version
+
+    def new_project(self) -> int:
+        project = len(self.configs) + 1
+        self.add_project(project, CONFIG)
+        return project
+
+    def import_tasks(self, project: int, data: list[dict[str, Any]]) -> list[int]:
+        return self.add_tasks(project, data)
+
+    def announce(self, project: int, data: list[dict[str, Any]]) -> list[int]:
+        numbers = self.add_tasks(project, data)
+        body = self.webhook(project, numbers)
+        patiently(lambda: self._web.post("/webhook", json=body).raise_for_status(), httpx.HTTPError)
+        return numbers
+
+    def ask(self, project: int, numbers: list[int]) -> None:
+        self.retrieve(self._web, project, numbers)
+
+
+@contextmanager
+def stand_in(faults: Faults) -> Iterator[StandIn]:
+    """A stand-in, until the end."""
+    studio = StandIn(faults)
+    try:
+        yield studio
+    finally:
+        studio.stop()
+
+
+def patiently(ask: Callable[[], T], *failures: type[Exception], seconds: float = 600) -> T:
+    """What `ask` answers, asked again after failures."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except failures:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
