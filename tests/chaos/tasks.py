@@ -16,7 +16,7 @@ Data = dict[str, Any]
 PICTURES = 12  # of the sample, for the embedded model
 BROKEN: dict[str, Callable[[int], Data]] = {  # what is broken -> the task's data
     "no text": lambda n: {"image": data_uri(png()), "text": ""},
-    "no image": lambda n: {"text": f"left {n}"},
+    "no image": lambda n: {"image": "", "text": f"left {n}"},
     "not an image": lambda n: {"image": data_uri(f"no image {n}".encode()), "text": "left"},
 }
 UNUSABLE: dict[str, dict[str, Callable[[int], Data]]] = {  # the same, by model
