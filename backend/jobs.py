@@ -1,7 +1,7 @@
 """What a job does: fetch the image, ask the segmenter, make the prediction. Runs in the worker."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
@@ -54,6 +54,9 @@ class Segmentation(Protocol):
 class Segmenter(Protocol):
     """The part of `refam.RefAM` that jobs need."""
 
+    @property
+    def computed(self) -> Mapping[str, int]: ...
+
     def segment(self, image: Image.Image, expression: str) -> Segmentation: ...
 
     def select(self, image: Image.Image, clicks: Clicks, expression: str | None = None) -> Segmentation: ...
@@ -70,6 +73,12 @@ class Predictor:
         self._segmenter = segmenter
         self._loader = loader
         self._gallery = Gallery(queue.connection, settings)
+        self._counted: Mapping[str, int] = {}
+
+    def newly_computed(self) -> dict[str, int]:
+        """What of `RefAM.computed` has been added since the last call."""
+        before, self._counted = self._counted, self._segmenter.computed
+        return {name: number - before.get(name, 0) for name, number in self._counted.items()}
 
     def predict(self, request: TaskRequest) -> dict[str, Any]:
         """The prediction of one task. Raises TaskError, or TemporaryError where trying again may help."""
@@ -145,7 +154,7 @@ def run(content: dict[str, Any]) -> dict[str, Any]:
     predictor, request = _predictor.get(), TaskRequest.from_json(content)
     try:
         outcome = Outcome(prediction=predictor.predict(request))
-        predictor.queue.count("done")
+        predictor.queue.count(done=1, **predictor.newly_computed())
         if not request.interactive:
             predictor.queue.settle([(request.project, request.task, outcome)])
     except TaskError as error:
@@ -184,7 +193,7 @@ def _write_back(predictor: Predictor, request: TaskRequest) -> None:
 def _fail(queue: JobQueue, request: TaskRequest, error: TaskError) -> Outcome:
     logger.warning("Task %s of project %s failed: %s", request.task, request.project, error)
     outcome = Outcome(failure=error.as_json())
-    queue.count("failed")
+    queue.count(failed=1)
     if not request.interactive:  # the annotator sees the reason; the task itself has not failed
         queue.settle([(request.project, request.task, outcome)])
     return outcome

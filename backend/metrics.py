@@ -36,10 +36,15 @@ class _Queue(Collector):
             for state, number in depth.items():
                 jobs.add_metric([priority, state], number)
         yield jobs
+        counts = self._queue.counts()
         ended = CounterMetricFamily("refam_jobs_ended", "Jobs that ended, ever.", labels=["outcome"])
-        for outcome, number in self._queue.counts().items():
-            ended.add_metric([outcome], number)
+        for outcome in ("done", "failed"):
+            ended.add_metric([outcome], counts[outcome])
         yield ended
+        yield CounterMetricFamily("refam_heatmaps", "Heatmaps computed, not found in a cache.", counts["heatmaps"])
+        yield CounterMetricFamily(
+            "refam_image_embeddings", "Image embeddings computed, not found in a cache.", counts["image_embeddings"]
+        )
         yield self._workers()
         yield from self._projects()
 

@@ -1,7 +1,7 @@
 """The queue: RQ on Redis. Names and keys are known here, and in the modules of what it keeps beside.
 
 Keys beside RQ's own:
-    refam:counts        hash: done, failed. Jobs that ended, ever
+    refam:counts        hash: COUNTED. Jobs that ended, ever, and what was computed for them
     refam:problems      hash: device -> JSON {field, message, remedy, at}. Why a worker cannot start
 """
 
@@ -35,6 +35,7 @@ from backend.sweep import ENDED, TakingQueue
 __all__ = ["JobQueue", "Outcome", "Priority"]
 
 COUNTS, PROBLEMS = "refam:counts", "refam:problems"
+COUNTED = ("done", "failed", "heatmaps", "image_embeddings")
 PROBLEM_LIFETIME = 300  # seconds; a worker that still cannot start says so again
 LOOK = 0.5  # seconds, at most, between two looks at a job that is waited for
 AT_ONCE = 500  # jobs enqueued in one round trip
@@ -225,14 +226,18 @@ class JobQueue:
         """Whether no further tasks should be queued in batches for now."""
         return self.backlog() >= self._settings.max_queued or self.memory() >= self._settings.redis_max_bytes
 
-    def count(self, ended: str) -> None:
-        """Count a job that ended: "done" or "failed"."""
-        self.connection.hincrby(COUNTS, ended, 1)
+    def count(self, **numbers: int) -> None:
+        """Add to what is COUNTED."""
+        with self.connection.pipeline() as pipe:
+            for name, number in numbers.items():
+                if number:
+                    pipe.hincrby(COUNTS, name, number)
+            pipe.execute()
 
     def counts(self) -> dict[str, int]:
-        """Jobs that ended, ever: done, failed."""
-        found = dict(zip(("done", "failed"), self.connection.hmget(COUNTS, ["done", "failed"]), strict=True))
-        return {name: int(number or 0) for name, number in found.items()}
+        """What is COUNTED, ever: jobs that are done and that have failed; heatmaps and image_embeddings computed."""
+        found = self.connection.hmget(COUNTS, list(COUNTED))
+        return {name: int(number or 0) for name, number in zip(COUNTED, found, strict=True)}
 
     def depths(self) -> dict[str, dict[str, int]]:
         """For each queue: jobs waiting, running, and waiting for a further try."""

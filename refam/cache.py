@@ -13,9 +13,13 @@ Value = TypeVar("Value")
 
 
 class LRUCache(Generic[Value]):
-    """Keeps at most `size` values; the one that was not asked for longest goes first."""
+    """Keeps at most `size` values; the one that was not asked for longest goes first.
+
+    made: how many values were made so far.
+    """
 
     def __init__(self, size: int) -> None:
+        self.made = 0
         self._size = size
         self._values: OrderedDict[Hashable, Value] = OrderedDict()
 
@@ -30,6 +34,7 @@ class LRUCache(Generic[Value]):
         """The value kept under `key`, made now if there is none."""
         if key not in self._values:
             self._values[key] = make()
+            self.made += 1
             if len(self._values) > self._size:
                 self._values.popitem(last=False)
         self._values.move_to_end(key)

@@ -112,6 +112,11 @@ class RefAM:
             backbone = FluxBackbone(backbone.models, config)
         return type(self)(config, backbone, self.sam)
 
+    @property
+    def computed(self) -> dict[str, int]:
+        """How many heatmaps and image_embeddings (SAM's) were computed so far; whatever was kept costs none."""
+        return {"heatmaps": self._groundings.made, "image_embeddings": self.sam.embedded if self.sam else 0}
+
     def free_memory(self) -> None:
         """Forget what is kept of images and texts, and give the device's unused memory back."""
         self._groundings.clear()

@@ -52,6 +52,11 @@ class SegmentAnything:
         self._predictor = import_segment_anything().SamPredictor(model)
         self._embeddings: LRUCache[_Embedding] = LRUCache(image_cache)
 
+    @property
+    def embedded(self) -> int:
+        """How many images were embedded so far."""
+        return self._embeddings.made
+
     def forget(self) -> None:
         """Keep nothing of the images so far."""
         self._embeddings.clear()

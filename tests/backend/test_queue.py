@@ -51,7 +51,7 @@ def test_results_are_there_for_the_next_call(queue, request_for, run_jobs):
     run_jobs()
     (outcome,) = queue.submit([request], Priority.BATCH)
     assert outcome.prediction["result"][0]["value"]["brushlabels"] == ["Object"]
-    assert queue.counts() == {"done": 1, "failed": 0}
+    assert queue.counts() == {"done": 1, "failed": 0, "heatmaps": 1, "image_embeddings": 0}
     assert waiting(queue)["batch"] == 0
 
 
@@ -92,7 +92,7 @@ def test_bad_input_fails_at_once_and_alone(queue, request_for, run_jobs, setting
     assert good.prediction
     assert other.prediction
     assert bad.failure["field"] == "text"
-    assert queue.counts() == {"done": 2, "failed": 1}
+    assert queue.counts() == {"done": 2, "failed": 1, "heatmaps": 2, "image_embeddings": 0}
     (failure,) = queue.failures.newest()
     assert (failure["project"], failure["task"]) == ("7", "2")
     job = Job.fetch(requests[1].job_id(), queue.connection, JSONSerializer)

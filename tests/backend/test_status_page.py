@@ -354,6 +354,7 @@ def test_metrics_are_what_prometheus_reads(client, studio, run_jobs, settings):
     assert samples["refam_jobs", "batch", "waiting"] == 2
     assert samples["refam_jobs_ended_total", "done"] == 2
     assert samples["refam_jobs_ended_total", "failed"] == 1
+    assert samples["refam_heatmaps_total",] == 2
     assert samples["refam_project_waiting_tasks", "7"] == 2
     assert samples["refam_project_masked_tasks_total", "7"] == 2
     assert samples["refam_project_failed_tasks", "7"] == 1

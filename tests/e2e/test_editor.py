@@ -2,14 +2,16 @@
 
 import json
 
+import httpx
 import numpy as np
 import pytest
 from label_studio_sdk.converter.brush import decode_rle
+from prometheus_client.parser import text_string_to_metric_families
 
 from refam.clicks import Box, Clicks
 from refam.evaluate import intersection_over_union
 from refam.heatmap import Point
-from tests.e2e.conftest import SCREENSHOTS, run_command
+from tests.e2e.conftest import PASSWORD, SCREENSHOTS, USER, run_command
 from tests.e2e.editor import read_mask
 
 WORDLESS = "of the"  # no word to look for: the task has no prediction, and clicks decide alone
@@ -43,6 +45,14 @@ def clicks_of(editor, size):
     )
 
 
+def computations(backend):
+    """What the backend's /metrics says of passes through the transformer and through SAM's image encoder."""
+    answer = httpx.get(f"{backend.address}/metrics", auth=(USER, PASSWORD), trust_env=False).raise_for_status()
+    samples = [sample for family in text_string_to_metric_families(answer.text) for sample in family.samples]
+    wanted = ("refam_heatmaps_total", "refam_image_embeddings_total")
+    return {sample.name: sample.value for sample in samples if sample.name in wanted}
+
+
 def test_a_task_that_is_opened_shows_its_mask(opened, editor, sample, refam):
     entry = sample[1]
     opened(entry, entry.text)
@@ -62,7 +72,7 @@ def test_a_typed_prompt_is_answered_with_its_mask(opened, editor, sample, refam)
     assert intersection_over_union(editor.wait_for_mask(), expected) >= 0.99
 
 
-def test_clicks_say_what_to_mask_and_what_not(opened, editor, sample, refam):
+def test_clicks_say_what_to_mask_and_what_not(opened, editor, sample, refam, backend):
     entry = sample[1]
     opened(entry, WORDLESS)
     x, y = centre(entry.mask)
@@ -73,22 +83,25 @@ def test_clicks_say_what_to_mask_and_what_not(opened, editor, sample, refam):
     assert entry.mask[int(clicks[0].y), int(clicks[0].x)]
     assert intersection_over_union(first, refam.select(entry.image, Clicks(clicks)).mask) >= 0.99
 
-    seen = editor.suggestion()
+    seen, computed = editor.suggestion(), computations(backend)
     editor.click(0.02, 0.02, negative=True)
     second = editor.wait_for_suggestion(other_than=seen)
+    assert computations(backend) == computed, "the second click computed more than a mask"
     clicks = clicks_of(editor, entry.image.size)
     assert [click.on_target for click in clicks] == [True, False]
     assert intersection_over_union(second, refam.select(entry.image, Clicks(clicks)).mask) >= 0.99
 
 
-def test_a_click_refines_what_the_text_found(opened, editor, sample, refam):
+def test_a_click_refines_what_the_text_found(opened, editor, sample, refam, backend):
     entry = sample[1]
     opened(entry, WORDLESS)
     editor.type_prompt(entry.text)
     editor.wait_for_suggestion()
-    seen = editor.suggestion()
+    seen, computed = editor.suggestion(), computations(backend)
+    assert computed["refam_heatmaps_total"] > 0
     editor.click(*centre(entry.mask))
     both = editor.wait_for_suggestion(other_than=seen)
+    assert computations(backend) == computed, "the click computed more than a mask"
     clicks = Clicks(clicks_of(editor, entry.image.size))
     assert intersection_over_union(both, refam.select(entry.image, clicks, entry.text).mask) >= 0.99
 
@@ -126,6 +139,7 @@ def test_an_edited_mask_is_submitted_and_read_back(opened, editor, sample, api, 
     editor.stroke("brush-tool", (0.1, 0.1), (0.3, 0.1))
     extended = editor.wait_for_mask()
     assert (extended & ~before).sum() > 100
+    editor.page.screenshot(path=SCREENSHOTS / "edited_mask.png")
 
     editor.submit()
     (annotation,) = api.ask("GET", f"/api/tasks/{task}/annotations/")

@@ -151,6 +151,7 @@ def test_a_click_runs_sams_decoder_alone(config, image):
     assert count.prompts == 2
     refam.select(image, clicks, "the zebra")
     assert (count.passes, count.images) == (2, 1)
+    assert refam.computed == {"heatmaps": 2, "image_embeddings": 1}
 
 
 def test_what_is_kept_is_bounded(config, image):
