@@ -55,6 +55,7 @@ class Control:
         """
         cancelled, number = self._take(project, task), 0
         while some := list(islice(cancelled, CHUNK)):
+            self.queue.progress.forget(project, some)  # or they would count as work that went fast
             self.queue.settle((project, name, Outcome(failure=CANCELLED.as_json())) for name in some)
             number += len(some)
         return number

@@ -220,6 +220,7 @@ class TestCancel:
         others = retrieve(client, studio, 8, "left", "left 8")  # the first shares a job with project 7
         assert post(client, "/cancel", project="7") == {"cancelled": 3}
         assert reasons(client) == {("7", str(number)): "cancelled." for number in numbers}
+        assert (projects(client)["7"]["waiting"], projects(client)["7"]["rate"]) == (0, None)
         run_jobs()
         assert studio.per_task() == {(number, studio.version): 1 for number in others}
         assert reasons(client) == {("7", str(number)): "cancelled." for number in numbers}
