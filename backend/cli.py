@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from backend.errors import BackendError
-from backend.lifeline import end_with_parent
 from backend.settings import Settings, load_settings
+from backend.supervisor.lifeline import end_with_parent
 from refam.errors import RefAMError
 
 if TYPE_CHECKING:
-    from backend.control import Control
+    from backend.monitoring.control import Control
 
 __all__ = ["app"]
 
@@ -32,7 +32,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 @app.command()
 def up() -> None:
     """Start everything: Redis where REDIS_URL is empty, the web server, and a worker for each device."""
-    from backend.supervisor import up as run  # noqa: PLC0415  # each command loads only what it needs
+    from backend.supervisor.up import up as run  # noqa: PLC0415  # each command loads only what it needs
 
     _exit_with(lambda settings: run(settings, typer.echo))
 
@@ -43,7 +43,7 @@ EndWithParent = Annotated[bool, typer.Option("--end-with-parent", hidden=True)]
 @app.command()
 def serve(tied: EndWithParent = False) -> None:
     """Start the web server that Label Studio connects to."""
-    from backend.app import serve as run  # noqa: PLC0415
+    from backend.web.app import serve as run  # noqa: PLC0415
 
     if tied:
         end_with_parent()
@@ -60,8 +60,8 @@ def worker(
         end_with_parent()
 
     def run(settings: Settings) -> int:
-        from backend.redis_connection import connect  # noqa: PLC0415
-        from backend.worker import work  # noqa: PLC0415
+        from backend.queue.connection import connect  # noqa: PLC0415
+        from backend.worker.main import work  # noqa: PLC0415
 
         return work(connect(settings, patient=True), settings, burst=burst)
 
@@ -85,7 +85,7 @@ def prelabel(  # noqa: PLR0917  # typer makes options of them
     """Predict all tasks of a project that lack a prediction, with progress. Stop it at any time, and run it again."""
 
     def run(settings: Settings) -> int:
-        from backend.prelabel import Selection, prelabel, preview  # noqa: PLC0415
+        from backend.commands.prelabel import Selection, prelabel, preview  # noqa: PLC0415
 
         selection = Selection(str(project), view=view, limit=limit, only_unlabelled=only_unlabelled)
         if dry_run:
@@ -102,9 +102,10 @@ def status(
     """Show queues, workers, and the tasks that failed, with reasons."""
 
     def run(settings: Settings) -> None:
-        from backend.queue import JobQueue  # noqa: PLC0415
-        from backend.redis_connection import connect  # noqa: PLC0415
-        from backend.status import collect, tables  # noqa: PLC0415
+        from backend.commands.status import tables  # noqa: PLC0415
+        from backend.monitoring.status import collect  # noqa: PLC0415
+        from backend.queue.connection import connect  # noqa: PLC0415
+        from backend.queue.job_queue import JobQueue  # noqa: PLC0415
 
         state = collect(JobQueue(connect(settings), settings), settings)
         if as_json:
@@ -145,7 +146,7 @@ def cancel(
 @app.command()
 def doctor() -> None:
     """Check torch, the model, Redis and Label Studio, and say what to do where something is wrong."""
-    from backend.doctor import examine  # noqa: PLC0415
+    from backend.commands.doctor import examine  # noqa: PLC0415
 
     console, sick = Console(highlight=False, soft_wrap=True), False
     for finding in examine():
@@ -163,7 +164,7 @@ def demo(
     tasks: Annotated[int, typer.Option(min=1, help="Number of tasks.")] = 24,
 ) -> None:
     """Run everything on a sample project: tasks in over HTTP, masks out, pictures of both."""
-    from backend.demo import run  # noqa: PLC0415
+    from backend.demo.demo import run  # noqa: PLC0415
 
     _exit_with(lambda _: run(folder, tasks))
 
@@ -175,7 +176,7 @@ def studio(
     tasks: Annotated[int, typer.Option(min=1, help="Number of tasks of the sample project.")] = 24,
 ) -> None:
     """Show everything in Label Studio: start both, fill and pre-label a sample project. See `make studio`."""
-    from backend.studio_demo import run  # noqa: PLC0415
+    from backend.demo.studio import run  # noqa: PLC0415
 
     _exit_with(lambda settings: run(settings, folder, port, tasks))
 
@@ -189,7 +190,7 @@ def report(
     """Compare predictions with what annotators submitted: IoU per label and model version, and the worst cases."""
 
     def run(settings: Settings) -> int:
-        from backend.report import report  # noqa: PLC0415
+        from backend.commands.report.report import report  # noqa: PLC0415
 
         return report(settings, str(project), folder or Path("build/report") / str(project), worst, Console())
 
@@ -197,10 +198,10 @@ def report(
 
 
 def _control(settings: Settings) -> "Control":
-    from backend.control import Control  # noqa: PLC0415
-    from backend.outbox import Outbox  # noqa: PLC0415
-    from backend.queue import JobQueue  # noqa: PLC0415
-    from backend.redis_connection import connect  # noqa: PLC0415
+    from backend.delivery.outbox import Outbox  # noqa: PLC0415
+    from backend.monitoring.control import Control  # noqa: PLC0415
+    from backend.queue.connection import connect  # noqa: PLC0415
+    from backend.queue.job_queue import JobQueue  # noqa: PLC0415
 
     queue = JobQueue(connect(settings), settings)
     return Control(queue, Outbox(queue, settings), settings)

@@ -30,6 +30,8 @@ PILLOW_MAX_PIXELS = 178_956_970  # Pillow itself refuses more
 WEB_ADDRESS = re.compile(r"https?://[^\s/?#@\\]+(/[^\s?#@\\]*)?")
 TOKEN = re.compile(r"[\w.-]+", re.ASCII)
 LABEL_STUDIO_TIMEOUT = 100  # seconds that Label Studio waits for /predict
+SMALL_BODY = MEBIBYTE  # bytes of a request's body that counts as small
+SMALL_BODIES, LARGE_BODIES = 64, 2  # of full size, that are in memory at once
 
 
 def _split(value: object) -> object:
@@ -284,6 +286,16 @@ class Settings(BaseSettings):
     def writes_back(self) -> bool:
         """Whether finished predictions are written to Label Studio: its address and a token are known."""
         return self.label_studio_url is not None and self.label_studio_api_key is not None
+
+    @property
+    def small_bodies_bytes(self) -> int:
+        """What all small bodies of requests in memory have together, at most."""
+        return SMALL_BODY * SMALL_BODIES
+
+    @property
+    def large_bodies_bytes(self) -> int:
+        """What all larger ones have together, at most."""
+        return self.request_max_bytes * LARGE_BODIES
 
     @property
     def redis_socket(self) -> Path:

@@ -18,9 +18,9 @@ def web(settings: Settings) -> bool:
 
 def worker(settings: Settings) -> bool:
     """Whether the worker has loaded its model and gives heartbeats."""
-    from backend.queue import JobQueue  # noqa: PLC0415  # needless for the web server's check
-    from backend.redis_connection import connect  # noqa: PLC0415
-    from backend.status import collect  # noqa: PLC0415
+    from backend.monitoring.status import collect  # noqa: PLC0415
+    from backend.queue.connection import connect  # noqa: PLC0415
+    from backend.queue.job_queue import JobQueue  # noqa: PLC0415  # needless for the web server's check
 
     workers = collect(JobQueue(connect(settings), settings), settings)["workers"]
     return any(

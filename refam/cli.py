@@ -136,7 +136,7 @@ def train_tiny(
     go_on: Annotated[bool, typer.Option("--go-on", help="Train what is in the folder further.")] = False,
 ) -> None:
     """Train the embedded model and its Segment Anything on rendered scenes."""
-    from refam.tiny.train import train
+    from refam.training.train import train
 
     with _reported():
         train(folder, seed=seed, minutes=minutes, part=part, go_on=go_on)

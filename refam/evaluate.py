@@ -14,7 +14,7 @@ from PIL.Image import Image
 from refam.heatmap import Point
 from refam.pipeline import RefAM
 from refam.refine import propose
-from refam.tiny.referrals import REFERRALS, Referral, refer
+from refam.synthetic.referrals import REFERRALS, Referral, refer
 
 __all__ = ["ABLATIONS", "Outcome", "ablate", "evaluate_rendered", "intersection_over_union", "referrals", "summarise"]
 

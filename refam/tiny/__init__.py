@@ -1,1 +1,1 @@
-"""The embedded default: rendered scenes, and a small FLUX pipeline and SAM trained on them."""
+"""The embedded default: a small FLUX pipeline and SAM, and their weights."""

@@ -11,7 +11,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
 
-from .captions import vocabulary
+from refam.synthetic.captions import vocabulary
 
 LATENT_CHANNELS = 4
 TEXT_WIDTH, POOLED_WIDTH = 128, 16

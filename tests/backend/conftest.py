@@ -17,12 +17,12 @@ import pytest
 from PIL import Image
 from redis import Redis
 
-from backend.queue import JobQueue
-from backend.redis_connection import connect
-from backend.redis_server import RedisServer
+from backend.queue.connection import connect
+from backend.queue.job_queue import JobQueue
 from backend.settings import PREFIX, Settings, load_settings, variables
-from backend.worker import work
-from tests.backend.stub_worker import StubSegmenter
+from backend.supervisor.redis_server import RedisServer
+from backend.worker.main import work
+from tests.support.stub_worker import StubSegmenter
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """<View>
@@ -104,7 +104,7 @@ def queue(connection: Redis, settings: Settings) -> JobQueue:
 @pytest.fixture
 def run_jobs(queue: JobQueue, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
     """Runs all that is queued, in this process, and none of what is to be tried again later."""
-    monkeypatch.setattr("backend.pulse.PULSE", 3600)
+    monkeypatch.setattr("backend.worker.heartbeat.INTERVAL", 3600)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
 
     def run() -> None:
@@ -141,7 +141,7 @@ class Processes:
 
     def stub_worker(self, queue: JobQueue, **variables: str) -> subprocess.Popen[bytes]:
         """A worker process with the stub, once it is ready for jobs."""
-        process = self.start("-m", "tests.backend.stub_worker", **variables)
+        process = self.start("-m", "tests.support.stub_worker", **variables)
         eventually(lambda: str(process.pid) in [worker["pid"] for worker in queue.workers()], 120)
         return process
 

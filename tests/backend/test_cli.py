@@ -7,10 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from typer.testing import CliRunner
 
-from backend import doctor
 from backend.cli import app
+from backend.commands import doctor
 from backend.errors import TaskError
-from backend.queue import Outcome, Priority
+from backend.queue.job_queue import Outcome, Priority
 from backend.settings import load_settings
 from tests.backend.test_processes import queued
 

@@ -15,14 +15,14 @@ import httpx
 import pytest
 
 from backend.errors import QueueUnavailableError
-from backend.labels import read_label_config
-from backend.queue import JobQueue, Priority
-from backend.redis_connection import connect
+from backend.label_studio.label_config import read_label_config
+from backend.queue.connection import connect
+from backend.queue.job_queue import JobQueue, Priority
+from backend.queue.takeover import MAX_DEATHS
 from backend.settings import load_settings
-from backend.sweep import MAX_DEATHS
-from backend.worker import MODEL_MISSING
+from backend.worker.main import MODEL_MISSING
 from tests.backend.conftest import CONFIG, ROOT, eventually, task
-from tests.backend.test_app import body
+from tests.backend.web.test_app import body
 
 
 def free_port():
@@ -57,13 +57,13 @@ def queued(settings, *texts):
 
 
 def test_the_web_process_holds_neither_torch_nor_flask_nor_the_model():
-    code = "import backend.app, backend.cli, json, sys; backend.app.read_label_config(sys.argv[1]); "
+    code = "import backend.web.app, backend.cli, json, sys; backend.web.app.read_label_config(sys.argv[1]); "
     code += "print(json.dumps(sorted(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code, CONFIG], check=True, cwd=ROOT, capture_output=True, text=True)
     modules = set(json.loads(found.stdout))
     assert "label_studio_ml.model" in modules
     heavy = ("torch", "flask", "werkzeug", "diffusers", "transformers", "numpy", "PIL", "cv2", "scipy", "jsf", "faker")
-    assert modules.isdisjoint({*heavy, "refam.pipeline", "backend.jobs", "backend.worker"})
+    assert modules.isdisjoint({*heavy, "refam.pipeline", "backend.worker.predict", "backend.worker.main"})
 
 
 def test_a_single_task_is_answered_inline(web, processes, queue):
@@ -158,7 +158,7 @@ def test_a_worker_that_hangs_ends_itself_and_its_job_is_listed(processes, queue,
     assert "Timeout" in processes.log.read_text()
     for _ in range(MAX_DEATHS - 1):
         if not queue.failures.newest():
-            processes.start("-m", "tests.backend.stub_worker", "--burst", STUB_LIFE="3", STUB_GRACE="1").wait(60)
+            processes.start("-m", "tests.support.stub_worker", "--burst", STUB_LIFE="3", STUB_GRACE="1").wait(60)
     processes.stub_worker(queue, STUB_LIFE="3")
     (failure,) = eventually(queue.failures.newest, 60)
     assert "died again and again" in failure["message"] or "longer than" in failure["message"]
@@ -168,7 +168,7 @@ def test_a_job_that_kills_every_worker_is_listed(processes, queue, settings):
     requests = queued(settings, "die")
     queue.submit(requests, Priority.BATCH)
     for _ in range(MAX_DEATHS):
-        processes.start("-m", "tests.backend.stub_worker", STUB_LIFE="2").wait(120)
+        processes.start("-m", "tests.support.stub_worker", STUB_LIFE="2").wait(120)
     processes.stub_worker(queue, STUB_LIFE="2")
     (failure,) = eventually(queue.failures.newest, 60)
     assert "died again and again" in failure["message"]
@@ -187,7 +187,7 @@ def test_a_long_job_lives_by_its_heartbeat_and_retries_come_back(processes, queu
 
 
 def test_a_missing_model_is_said_and_tasks_wait_for_a_worker_that_has_it(processes, queue, web):
-    broken = processes.start("-m", "tests.backend.stub_worker", STUB_LOAD="fail")
+    broken = processes.start("-m", "tests.support.stub_worker", STUB_LOAD="fail")
     assert broken.wait(30) == MODEL_MISSING
     answer = web.post("/predict", json=body(task(1, "left"))).json()
     assert answer["results"] == [[]]

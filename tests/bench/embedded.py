@@ -5,7 +5,7 @@ from itertools import count
 import numpy as np
 
 from refam import Clicks, Point, RefAM, RefAMConfig
-from refam.tiny.scenes import random_scene
+from refam.synthetic.scenes import random_scene
 from tests.bench.measurement import Comparison, Measurement, compare_times
 
 SIDE = 512

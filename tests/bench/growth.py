@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from backend.outbox import Outbox
-from backend.queue import Priority
-from backend.studio import PAGE, Studio
-from backend.studio_jobs import Desk
+from backend.delivery.desk import Desk
+from backend.delivery.outbox import Outbox
+from backend.label_studio.client import PAGE, Studio
+from backend.queue.job_queue import Priority
 from tests.bench.measurement import MIB, Measurement
 from tests.bench.stack import CONFIG, PROJECT, Stack, running
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from backend.redis_connection import connect
+from backend.queue.connection import connect
 from backend.settings import load_settings
-from backend.worker import work
+from backend.worker.main import work
 from refam.clicks import Clicks
 
 Mask = NDArray[np.bool_]

@@ -13,11 +13,11 @@ from typing import Any
 
 import httpx
 
-from backend.queue import JobQueue
-from backend.redis_connection import connect
-from backend.redis_server import RedisServer
+from backend.queue.connection import connect
+from backend.queue.job_queue import JobQueue
 from backend.settings import PREFIX, load_settings, variables
-from tests.backend.label_studio import ACCESS, PAT
+from backend.supervisor.redis_server import RedisServer
+from tests.support.label_studio import ACCESS, PAT
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """<View>

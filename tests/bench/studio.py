@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from refam.tiny.scenes import random_scene
-from tests.backend.label_studio import Answer, LabelStudio
+from refam.synthetic.scenes import random_scene
 from tests.bench.stack import CONFIG, PROJECT
+from tests.support.label_studio import Answer, LabelStudio
 
 PICTURES = 16
 

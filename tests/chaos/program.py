@@ -9,21 +9,23 @@ import os
 import sys
 from functools import partial
 
-from backend import studio, supervisor, sweep
 from backend.cli import app
+from backend.label_studio import client
+from backend.queue import takeover
+from backend.supervisor import up
 
 
 def use_stub() -> None:
-    from backend import worker  # noqa: PLC0415  # the web process must not load it
-    from tests.backend.stub_worker import load  # noqa: PLC0415
+    from backend.worker import main  # noqa: PLC0415  # the web process must not load it
+    from tests.support.stub_worker import load  # noqa: PLC0415
 
-    worker.work = partial(worker.work, load=load)
+    main.work = partial(main.work, load=load)
 
 
 if __name__ == "__main__":
-    supervisor.PROGRAM = (sys.executable, "-m", "tests.chaos.program")
-    sweep.LIFE = int(os.environ["CHAOS_LIFE"])
-    studio.TIMEOUT = float(os.environ["CHAOS_STUDIO_TIMEOUT"])
+    up.PROGRAM = (sys.executable, "-m", "tests.chaos.program")
+    takeover.LIFE = int(os.environ["CHAOS_LIFE"])
+    client.TIMEOUT = float(os.environ["CHAOS_STUDIO_TIMEOUT"])
     if "worker" in sys.argv and os.environ["CHAOS_MODEL"] == "stub":
         use_stub()
     app()

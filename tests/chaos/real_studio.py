@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from backend.local_studio import LocalStudio, connect_backend, make_project, studio_running
-from backend.programs import free_port
+from backend.demo.local_studio import LocalStudio, connect_backend, make_project, studio_running
+from backend.demo.programs import free_port
 from tests.backend.conftest import CONFIG
-from tests.backend.label_studio import DROPPED, Answer, Replier, serve
 from tests.chaos.studio import Faults, patiently
 from tests.e2e.api import Api, api_of
+from tests.support.label_studio import DROPPED, Answer, Replier, serve
 
 __all__ = ["RealStudio", "real_studio"]
 

@@ -18,12 +18,12 @@ from typing import Any
 import httpx
 from redis.exceptions import RedisError
 
+from backend.demo.programs import free_port
 from backend.errors import QueueUnavailableError
-from backend.programs import free_port
-from backend.queue import JobQueue
-from backend.redis_connection import connect
+from backend.queue.connection import connect
+from backend.queue.job_queue import JobQueue
+from backend.queue.takeover import TAKEN
 from backend.settings import Settings, variables
-from backend.sweep import TAKEN
 from tests.backend.conftest import ROOT
 from tests.chaos.real_studio import real_studio
 from tests.chaos.saboteur import Saboteur

@@ -14,7 +14,7 @@ from typing import Any
 from redis.exceptions import RedisError
 from rq.job import Job
 
-from backend.queue import JobQueue
+from backend.queue.job_queue import JobQueue
 
 FROZEN = 75  # seconds that a hanging worker is left hanging: others must take over meanwhile, and claims expire
 

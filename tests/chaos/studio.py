@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import httpx
 
 from tests.backend.conftest import CONFIG
-from tests.backend.label_studio import DROPPED, PAT, Answer, LabelStudio, Truncated
+from tests.support.label_studio import DROPPED, PAT, Answer, LabelStudio, Truncated
 
 __all__ = ["ChaosStudio", "Faults", "patiently", "stand_in"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backend.sample import write_sample
+from backend.demo.sample import write_sample
 from tests.backend.conftest import data_uri, png
 
 __all__ = ["Data", "Task", "draw_tasks"]

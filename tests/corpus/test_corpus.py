@@ -7,11 +7,11 @@ import httpx
 import pytest
 from redis import Redis
 
-from backend.queue import JobQueue
+from backend.queue.job_queue import JobQueue
 from backend.settings import load_settings
 from tests.backend.conftest import CONFIG, Processes, data_uri, eventually, png, task
-from tests.backend.test_app import body
 from tests.backend.test_processes import free_port
+from tests.backend.web.test_app import body
 from tests.corpus import host
 from tests.corpus.cases import CASES, TABLE, expand, table
 from tests.corpus.files import FILES

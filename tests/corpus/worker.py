@@ -5,12 +5,12 @@ import sys
 
 from PIL import Image
 
-from backend.redis_connection import connect
+from backend.queue.connection import connect
 from backend.settings import load_settings
-from backend.worker import work
+from backend.worker.main import work
 from refam.backbones import Piece
 from refam.text import read_text
-from tests.backend.stub_worker import StubSegmentation, StubSegmenter
+from tests.support.stub_worker import StubSegmentation, StubSegmenter
 
 
 class Reader(StubSegmenter):

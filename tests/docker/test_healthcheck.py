@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from backend.queue import JobQueue
-from backend.redis_connection import connect
-from backend.redis_server import RedisServer
+from backend.queue.connection import connect
+from backend.queue.job_queue import JobQueue
 from backend.settings import Settings
-from backend.worker import RefAMWorker
+from backend.supervisor.redis_server import RedisServer
+from backend.worker.rq_worker import RefAMWorker
 from tests.docker.files import DOCKER, ROOT
 
 

@@ -17,7 +17,7 @@ LOADED = """
 import json, sys
 sys.modules |= dict.fromkeys(sys.argv[1:])  # cannot be imported, as if they were not installed
 before = set(sys.modules)
-import backend.app, backend.cli
+import backend.web.app, backend.cli
 print(json.dumps(sorted({name.split(".")[0] for name in set(sys.modules) - before})))
 """
 

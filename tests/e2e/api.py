@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from backend.local_studio import LocalStudio
+from backend.demo.local_studio import LocalStudio
 
 __all__ = ["Api", "api_of"]
 

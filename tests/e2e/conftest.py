@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from backend.local_studio import LocalStudio, connect_backend, make_project, studio_running
-from backend.programs import backend_running, free_port
-from backend.queue import JobQueue
-from backend.redis_connection import connect
-from backend.sample import SampleTask, write_sample
+from backend.demo.local_studio import LocalStudio, connect_backend, make_project, studio_running
+from backend.demo.programs import backend_running, free_port
+from backend.demo.sample import SampleTask, write_sample
+from backend.queue.connection import connect
+from backend.queue.job_queue import JobQueue
 from backend.settings import PREFIX, Settings, variables
 from refam.pipeline import RefAM
 from tests.e2e.api import Api, api_of

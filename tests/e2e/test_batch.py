@@ -6,8 +6,8 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from backend.prelabel import INTERRUPTED
-from backend.queue import Priority
+from backend.commands.prelabel import INTERRUPTED
+from backend.queue.job_queue import Priority
 from refam.evaluate import intersection_over_union
 from tests.e2e.conftest import CONFIG, PATIENCE, eventually, run_command, start_command
 from tests.e2e.editor import read_mask

@@ -77,7 +77,7 @@ def test_evaluate_rendered_writes_its_figures(run, tmp_path, arguments):
 
 def test_train_tiny_hands_its_options_on(run, monkeypatch):
     seen = {}
-    monkeypatch.setattr("refam.tiny.train.train", lambda folder, **options: seen.update(options, folder=folder))
+    monkeypatch.setattr("refam.training.train.train", lambda folder, **options: seen.update(options, folder=folder))
     options = ["--folder", "weights", "--seed", "4", "--minutes", "0.5", "--part", "sam", "--go-on"]
     assert run("train-tiny", *options).exit_code == 0
     assert seen == {"folder": Path("weights"), "seed": 4, "minutes": 0.5, "part": "sam", "go_on": True}

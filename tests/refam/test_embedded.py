@@ -10,7 +10,7 @@ from diffusers import FluxPipeline
 from refam.config import RefAMConfig
 from refam.evaluate import evaluate_rendered, intersection_over_union
 from refam.pipeline import TINY, RefAM
-from refam.tiny.referrals import refer
+from refam.synthetic.referrals import refer
 
 SEED = 77
 

@@ -15,7 +15,7 @@ from refam.backbones.quantization import quantizer
 from refam.config import RefAMConfig
 from refam.errors import ConfigError
 from refam.pipeline import TINY, RefAM
-from refam.tiny.scenes import random_scene
+from refam.synthetic.scenes import random_scene
 from tests.refam.test_flux import TEXTS
 
 CPU = torch.device("cpu")

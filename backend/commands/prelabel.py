@@ -1,0 +1,267 @@
+"""`refam-backend prelabel`: a whole project, with progress. The workers do the work; this only keeps them supplied.
+
+Tasks are read in pages, and no more than WINDOW are underway at once, so memory does not grow with the project. What is
+queued is finished and written back even if this command ends; run again, it goes on with what is left.
+"""
+
+import logging
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, count, islice
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from backend.delivery.desk import Desk
+from backend.errors import SettingsError, TaskError, TemporaryError
+from backend.images.loader import ImageLoader
+from backend.label_studio.client import PAGE, Studio
+from backend.label_studio.label_config import read_label_config
+from backend.label_studio.request import TaskRequest
+from backend.queue.connection import connect
+from backend.queue.job_queue import JobQueue
+from backend.settings import Settings
+from refam.errors import ExpressionError
+
+__all__ = ["INTERRUPTED", "Selection", "Summary", "prelabel", "preview"]
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+WINDOW = 5 * PAGE  # tasks underway
+LOOK = 0.5  # seconds between two looks at them
+PATIENCE = (1, 5, 30, 60)  # seconds between tries to read from Label Studio
+PREVIEWED = 4  # tasks of a dry run without a limit
+LISTED = 20  # failed tasks in the summary
+INTERRUPTED = 130  # exit code, as of a program that SIGINT ended
+Task = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which tasks of a project.
+
+    view: those of this tab of the Data Manager.
+    limit: that many at most, not counting those that are skipped.
+    only_unlabelled: without those that somebody has annotated.
+    """
+
+    project: str
+    view: int | None = None
+    limit: int | None = None
+    only_unlabelled: bool = False
+
+
+@dataclass
+class Summary:
+    """What became of the tasks. failures holds the first LISTED of them, reasons counts all by their message."""
+
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def fail(self, failure: dict[str, Any]) -> None:
+        """Count a failed task."""
+        self.failed += 1
+        self.reasons[f"{failure['field']}: {failure['message']}"] += 1
+        if len(self.failures) < LISTED:
+            self.failures.append(failure)
+
+
+def prelabel(settings: Settings, selection: Selection, console: Console, *, replace: bool = False) -> int:
+    """Queue a project's tasks and show how they get on. Returns the exit code: 0 if none failed.
+
+    Raises SettingsError without Label Studio's address and token, and what Desk and Studio raise.
+    """
+    queue = JobQueue(connect(settings, patient=True), settings)
+    desk = Desk.open(queue, _studio(settings), settings)
+    for obstacle in queue.obstacles():
+        console.print(f"[yellow]{escape(obstacle['message'])} {escape(obstacle['remedy'])} Tasks wait until then.[/]")
+    run, interrupted = _Run(desk, selection, replace), False
+    with _progress(console) as progress:
+        bar = progress.add_task("prelabel", total=None, detail="")
+
+        def show() -> None:
+            ended = run.summary.done + run.summary.skipped + run.summary.failed
+            progress.update(bar, completed=ended, total=run.total, detail=_detail(run, progress.tasks[0].speed))
+
+        try:
+            run.all(show)
+        except KeyboardInterrupt:
+            interrupted = True
+        show()
+    _print_summary(run, interrupted, console)
+    return INTERRUPTED if interrupted else int(run.summary.failed > 0)
+
+
+def preview(settings: Settings, selection: Selection, console: Console, folder: Path) -> int:
+    """Segment a few tasks in this process and write pictures; nothing is queued or stored. Returns the exit code."""
+    from refam.figures import overlay, save  # noqa: PLC0415  # these import torch, which only this needs
+    from refam.pipeline import RefAM  # noqa: PLC0415
+
+    studio = _studio(settings)
+    layout = read_label_config(studio.project(selection.project)["label_config"])
+    refam, loader = RefAM.from_config(settings.refam), ImageLoader(settings, studio)
+    failed = 0
+    tasks = (task for task in _tasks(studio, selection) if not _is_excluded(task, selection))
+    for task in islice(tasks, selection.limit or PREVIEWED):
+        try:
+            request = layout.request(task, settings, selection.project)
+            image = loader.load(request.image, request.image_field)
+            for number, expression in enumerate(request.expressions, 1):
+                path = folder / f"task_{task['id']}_{number}.png"
+                save(overlay(image, expression.text, refam.segment(image, expression.text)), path)
+                console.print(f"task {task['id']}: {escape(expression.text)} -> {path}")
+        except (TaskError, TemporaryError, ExpressionError) as error:
+            failed += 1
+            console.print(f"[red]task {task['id']}: {escape(str(error))}[/]")
+    return int(failed > 0)
+
+
+class _Run:
+    """One pass over a project: what is underway, and what became of the rest."""
+
+    def __init__(self, desk: Desk, selection: Selection, replace: bool) -> None:
+        self.summary = Summary()
+        self.underway: dict[str, TaskRequest] = {}
+        self._desk = desk
+        self._selection = selection
+        self._replace = replace
+        self._size: int | None = None
+
+    @property
+    def total(self) -> int | None:
+        """How many tasks will have been looked at in the end, as far as that is known."""
+        if self._selection.limit is None:
+            return self._size
+        most = self._selection.limit + self.summary.skipped
+        return most if self._size is None else min(most, self._size)
+
+    def all(self, show: Callable[[], None]) -> None:
+        """Supply the workers until nothing is left; `show` is called whenever something may have changed."""
+        project = _patiently(self._desk.studio.project, self._selection.project)
+        read_label_config(project["label_config"])
+        self._size = project["task_number"] if self._selection.view is None else None
+        tasks = islice(self._needed(), self._selection.limit)
+        while page := list(islice(tasks, PAGE)):
+            while self.underway and (len(self.underway) + len(page) > WINDOW or self._desk.queue.is_full()):
+                self._wait(show)
+            self._queue(page, project["label_config"])
+            show()
+        while self.underway:
+            self._wait(show)
+
+    def _needed(self) -> Iterator[Task]:
+        """The selected tasks, without those that have their prediction."""
+        for task in _tasks(self._desk.studio, self._selection):
+            if _is_excluded(task, self._selection) or self._has_prediction(task):
+                self.summary.skipped += 1
+            else:
+                yield task
+
+    def _has_prediction(self, task: Task) -> bool:
+        return not self._replace and not _patiently(self._desk.lacks_prediction, task)
+
+    def _queue(self, page: list[Task], config: str) -> None:
+        requests = self._desk.queue_tasks(self._selection.project, config, page, replace=self._replace)
+        good = {request.task: request for request in requests}
+        self.underway |= good
+        self._conclude([str(task["id"]) for task in page if str(task["id"]) not in good])
+
+    def _wait(self, show: Callable[[], None]) -> None:
+        time.sleep(LOOK)
+        requests = list(self.underway.values())
+        pending = self._desk.outbox.pending(requests)
+        ended = [request.task for request, still in zip(requests, pending, strict=True) if not still]
+        for task in ended:
+            del self.underway[task]
+        self._conclude(ended)
+        show()
+
+    def _conclude(self, tasks: Sequence[str]) -> None:
+        for failure in self._desk.queue.failures.of(self._selection.project, tasks):
+            if failure is None:
+                self.summary.done += 1
+            else:
+                self.summary.fail(failure)
+
+
+def _studio(settings: Settings) -> Studio:
+    if not settings.writes_back:
+        raise SettingsError("Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, to read tasks and write predictions.")
+    return Studio(settings)
+
+
+def _is_excluded(task: Task, selection: Selection) -> bool:
+    return selection.only_unlabelled and bool(task.get("total_annotations"))
+
+
+def _tasks(studio: Studio, selection: Selection) -> Iterator[Task]:
+    """Tasks page by page. A tab is listed first, since tasks may leave it as they get predictions."""
+    pages = _pages(studio, selection)
+    if selection.view is None:
+        yield from chain.from_iterable(pages)
+        return
+    ids = array("q", (task["id"] for task in chain.from_iterable(pages)))  # 8 bytes a task
+    for start in range(0, len(ids), PAGE):
+        yield from _patiently(studio.tasks, selection.project, ids=ids[start : start + PAGE])
+
+
+def _pages(studio: Studio, selection: Selection) -> Iterator[list[dict[str, Any]]]:
+    for number in count(1):
+        tasks = _patiently(studio.tasks, selection.project, number, view=selection.view)
+        if not tasks:
+            return
+        yield tasks
+
+
+def _patiently(ask: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
+    """Ask Label Studio, again if it fails for now. Raises TemporaryError once patience is at its end."""
+    for seconds in PATIENCE:
+        try:
+            return ask(*args, **kwargs)
+        except TemporaryError as error:
+            logger.warning("%s Trying again in %d s.", error, seconds)
+            time.sleep(seconds)
+    return ask(*args, **kwargs)
+
+
+def _progress(console: Console) -> Progress:
+    left = TimeRemainingColumn(elapsed_when_finished=True)
+    return Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[detail]}"),
+        left,
+        console=console,
+        speed_estimate_period=120,
+    )
+
+
+def _detail(run: _Run, speed: float | None) -> str:
+    summary = run.summary
+    rate = f"{60 * speed:.0f} a minute, " if speed else ""
+    return f"{rate}done {summary.done}, skipped {summary.skipped}, failed {summary.failed}"
+
+
+def _print_summary(run: _Run, interrupted: bool, console: Console) -> None:
+    summary = run.summary
+    for reason, number in summary.reasons.most_common(LISTED):
+        console.print(f"[red]{number} failed:[/] {escape(reason)}")
+    for failure in summary.failures:
+        text = f"task {failure['task']}: {failure['field']}: {failure['message']} {failure['remedy']}"
+        console.print(escape(text), soft_wrap=True)
+    if summary.failed > len(summary.failures):
+        console.print("Further ones: `refam-backend status`.")
+    if interrupted:
+        console.print(f"{len(run.underway)} are queued and go on. Run the same command again for the rest.")
+    console.print(f"done {summary.done}, skipped {summary.skipped}, failed {summary.failed}", highlight=False)

@@ -1,0 +1,1 @@
+"""`refam-backend report`: predictions beside what annotators submitted."""

@@ -1,0 +1,1 @@
+"""How each prediction reaches Label Studio, once."""

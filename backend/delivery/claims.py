@@ -1,0 +1,111 @@
+"""Who may deliver a task's prediction.
+
+A prediction reaches Label Studio in two ways: in an answer to /predict, which Label Studio stores, or by a worker
+through its API. Label Studio itself removes no duplicates. So whoever wants to deliver a task's prediction first claims
+the task; and a worker writes only where Label Studio does not hold a prediction of the model version yet. Claims are
+never given back after delivery, they expire: what was underway meanwhile finds the task claimed, and later finds the
+prediction stored.
+
+A claim is its owner's alone: whoever was held up until it expired can neither give back nor prolong that of the next
+owner, and both learn of it once they have written, so that they look for a second prediction and delete it.
+
+Key:
+    refam:claim:<version>:<project>/<task>    string that expires: token of who is delivering this task, and a "!" for
+                                              each who lost the task and may have delivered it all the same
+"""
+
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from redis import Redis
+
+from backend.label_studio.request import TaskRequest
+
+__all__ = ["Claim", "Claims", "Target"]
+
+
+# Whether the claim is the caller's and was so all the time. If nobody has it any more, it is the caller's again; if
+# somebody else has it, they are told.
+HOLD = """
+local owner = redis.call('GET', KEYS[1])
+if owner and string.sub(owner, 1, #ARGV[1]) ~= ARGV[1] then
+    redis.call('APPEND', KEYS[1], '!')
+    return 0
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return owner == ARGV[1] and 1 or 0
+"""
+
+RELEASE = """
+for number, key in ipairs(KEYS) do
+    local owner = redis.call('GET', key)
+    if owner and string.sub(owner, 1, #ARGV[number]) == ARGV[number] then redis.call('DEL', key) end
+end
+"""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A task that a prediction is due for.
+
+    replace: whether RefAM's predictions of other versions are deleted once this one is stored.
+    """
+
+    project: str
+    task: str
+    replace: bool = False
+
+    @classmethod
+    def of(cls, request: TaskRequest) -> "Target":
+        """The task of a request."""
+        return cls(request.project, request.task)
+
+    @property
+    def key(self) -> str:
+        return f"{self.project}/{self.task}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to deliver one task's prediction, until it expires. The token tells whose it is."""
+
+    key: str
+    token: str
+
+
+class Claims:
+    """Hands out claims."""
+
+    def __init__(self, connection: Redis) -> None:
+        self._connection = connection
+        self._hold = connection.register_script(HOLD)
+        self._release = connection.register_script(RELEASE)
+
+    def claim(self, targets: Iterable[Target], version: str, seconds: float) -> list[Claim | None]:
+        """For each task, the right to deliver its prediction, for that long; None where somebody else has it."""
+        claims = [Claim(_claim(target, version), secrets.token_hex(8)) for target in targets]
+        with self._connection.pipeline() as pipe:
+            for claim in claims:
+                pipe.set(claim.key, claim.token, nx=True, px=round(seconds * 1000))
+            return [claim if taken else None for claim, taken in zip(claims, pipe.execute(), strict=True)]
+
+    def hold(self, claim: Claim, seconds: float) -> bool:
+        """Let a claim last that long from now: whatever is underway shall not deliver once more.
+
+        Returns whether nobody else can have delivered since it was given.
+        """
+        return bool(self._hold(keys=[claim.key], args=[claim.token, round(seconds * 1000)]))
+
+    def release(self, claims: Sequence[Claim]) -> None:
+        """Give claims back, where nothing was delivered. Those that have expired are others' business."""
+        if claims:
+            self._release(keys=[claim.key for claim in claims], args=[claim.token for claim in claims])
+
+    def claimed_for(self, target: Target, version: str) -> float:
+        """Seconds until a task can be claimed again."""
+        return max(self._connection.pttl(_claim(target, version)), 0) / 1000
+
+
+def _claim(target: Target, version: str) -> str:
+    return f"refam:claim:{version}:{target.key}"

@@ -1,0 +1,1 @@
+"""What a task points to -> pixels, fetched and decoded safely."""

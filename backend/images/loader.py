@@ -1,0 +1,239 @@
+"""What a task points to -> an image, safely. The only module that opens what a task names.
+
+A task's data is not trusted: it may point into the private network, to the host's own services, or to a file made to
+exhaust memory. Every URL, redirects included, passes the allow-list; its host is resolved once, and the connection goes
+to the address that was checked. Label Studio's token goes to its media paths and nowhere else.
+"""
+
+import asyncio
+import base64
+import binascii
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+from PIL.Image import Image
+
+from backend.errors import TaskError, TemporaryError
+from backend.images.addresses import is_public
+from backend.images.decoding import ImageError, decode
+from backend.label_studio.client import TOKEN_REMEDY, Studio
+from backend.settings import Settings
+
+__all__ = ["ImageLoader"]
+
+MEDIA_PATHS = ("/data/upload/", "/data/local-files/")
+ACCEPT = "image/*, */*;q=0.1"  # without */*, Label Studio answers 406 for local files
+MAX_REDIRECTS = 5
+MAX_PORT = 65535
+MALFORMED = ("the image's URL is malformed.", "Correct it; write special characters percent-encoded.")
+ASTRAY = ("the image's URL redirects to a malformed one.", "Use the URL of the image itself.")
+TEMPORARY_STATUS = (408, 425, 429)
+Resolver = Callable[..., list[Any]]
+
+
+class ImageLoader:
+    """Loads images within the limits of `settings`.
+
+    transport, resolve: replace the network and `socket.getaddrinfo` in tests.
+    interrupts: what a signal may raise at any moment, and is let through: see decode.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        studio: Studio,
+        transport: httpx.AsyncBaseTransport | None = None,
+        resolve: Resolver = socket.getaddrinfo,
+        interrupts: tuple[type[Exception], ...] = (),
+    ) -> None:
+        self._settings = settings
+        self._studio = studio
+        self._interrupts = interrupts
+        self._transport = transport
+        self._resolve = resolve
+
+    def load(self, reference: str, field: str) -> Image:
+        """The image that `reference` points to, RGB, upright as the browser shows it.
+
+        reference: a data URI, a http(s) URL, or a path on Label Studio such as /data/upload/..
+        field: the field of the task's data that holds it, for messages.
+        Raises TaskError, or TemporaryError where trying again may help.
+        """
+        try:
+            return decode(self._read(reference), self._settings.image_max_pixels, self._interrupts)
+        except ImageError as error:
+            raise TaskError(field, error.message, error.remedy) from None
+
+    def _read(self, reference: str) -> bytes:
+        if reference[:5].lower() == "data:":
+            self._check_scheme("data")
+            return self._data_uri(reference)
+        if reference.startswith("/") and not reference.startswith("//"):
+            if self._studio.url is None:
+                raise ImageError(
+                    "the image is a path on Label Studio, whose address is unknown.",
+                    "Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY.",
+                )
+            reference = self._studio.url + reference
+        return self._download(reference)
+
+    def _data_uri(self, reference: str) -> bytes:
+        header, comma, body = reference.partition(",")
+        remedy = "Write data:image/png;base64, followed by the file in base64."
+        if not comma or not header.lower().endswith(";base64"):
+            raise ImageError("the data URI is not in base64.", remedy)
+        if len(body) * 3 // 4 > self._settings.image_max_bytes:
+            raise self._too_many_bytes()
+        try:
+            return base64.b64decode(unquote(body), validate=True)
+        except (binascii.Error, ValueError):
+            raise ImageError("the data URI's base64 is broken.", remedy) from None
+
+    def _download(self, reference: str) -> bytes:
+        url = self._parse(httpx.URL(""), reference)
+        try:
+            return asyncio.run(self._fetch(url))
+        except (TimeoutError, httpx.TimeoutException):
+            raise TemporaryError(f"The image's host {url.host} was too slow.") from None
+        except httpx.HTTPError as error:
+            name = type(error).__name__
+            raise TemporaryError(f"The image's host {url.host} could not be read ({name}).") from None
+
+    async def _fetch(self, url: httpx.URL) -> bytes:
+        """What lies at a URL, redirects followed. Asynchronous, since only so the whole can be bounded in time: a host
+        that sends a byte now and then would keep a blocking client for hours."""
+        async with asyncio.timeout(self._settings.image_timeout):
+            for _ in range(MAX_REDIRECTS + 1):
+                # A client each: one knows cookies and connections by address, which several hosts may share.
+                async with self._client() as client, self._open(client, url) as response:
+                    if not response.has_redirect_location:
+                        return await self._body(response, url)
+                    url = self._parse(url, response.headers["location"])
+        raise ImageError("the image's URL redirects too often.", "Use the URL that it leads to.")
+
+    def _client(self) -> httpx.AsyncClient:
+        seconds = self._settings.image_timeout
+        hooks = {"response": [_check_location]}
+        return httpx.AsyncClient(
+            timeout=seconds, verify=_tls(), trust_env=False, transport=self._transport, event_hooks=hooks
+        )
+
+    def _parse(self, base: httpx.URL, reference: str) -> httpx.URL:
+        try:
+            url = base.join(reference)
+        except (httpx.InvalidURL, ValueError):  # whose text may hold a part of a password
+            raise ImageError(*MALFORMED) from None
+        if url.port and url.port > MAX_PORT:
+            raise ImageError(*MALFORMED)
+        self._check_scheme(url.scheme)
+        if not url.host:
+            raise ImageError("the image's URL names no host.", "Write it in full, such as https://example.com/a.png.")
+        if url.userinfo:
+            raise ImageError("the image's URL holds a password.", "Use a URL without user name and password.")
+        return url
+
+    def _check_scheme(self, scheme: str) -> None:
+        allowed = self._settings.image_schemes
+        if scheme not in allowed:
+            kind = f"{scheme}: URLs" if scheme else "relative paths"
+            raise ImageError(
+                f"images cannot be read from {kind}.",
+                f"Use {', '.join(allowed)} or an upload; for cloud storage, let Label Studio pre-sign URLs. "
+                "REFAM_BACKEND_IMAGE_SCHEMES lists what is allowed.",
+            )
+
+    def _open(self, client: httpx.AsyncClient, url: httpx.URL) -> AbstractAsyncContextManager[httpx.Response]:
+        """A request to the address that was checked, in the name of the URL's host."""
+        host = url.raw_host.decode("ascii")
+        is_studio = self._studio.owns(url)
+        if is_studio and not _is_media_path(url):
+            raise ImageError(
+                "Label Studio serves no task's image at this path, or asks for a log-in there.",
+                f"Correct the path. If it is right: {TOKEN_REMEDY}",
+            )
+        headers = {"Host": url.netloc.decode("ascii"), "Accept": ACCEPT, "Accept-Encoding": "identity"}
+        if is_studio:
+            headers |= self._studio.authorization()
+        address = self._address(host, url.port or (443 if url.scheme == "https" else 80), trusted=is_studio)
+        extensions = {"sni_hostname": host} if url.scheme == "https" else {}
+        return client.stream("GET", url.copy_with(host=address), headers=headers, extensions=extensions)
+
+    def _address(self, host: str, port: int, *, trusted: bool) -> str:
+        names = (host, f"{host}:{port}")
+        private_allowed = trusted or any(name in self._settings.image_hosts for name in names)
+        if not private_allowed and not any(
+            fnmatchcase(name, entry) for entry in self._settings.image_hosts for name in names
+        ):
+            raise ImageError(
+                f"the host {host} is not allowed.", f"Add {host} to REFAM_BACKEND_IMAGE_HOSTS if you trust it."
+            )
+        for address in self._resolved(host, port):
+            if private_allowed or is_public(address):
+                return address
+        raise ImageError(
+            f"the host {host} has a private address, which is not allowed.",
+            f"Add {host} to REFAM_BACKEND_IMAGE_HOSTS if you trust it, "
+            "or set LABEL_STUDIO_URL if it is your Label Studio.",
+        )
+
+    def _resolved(self, host: str, port: int) -> list[str]:
+        try:
+            return [str(entry[4][0]) for entry in self._resolve(host, port, type=socket.SOCK_STREAM)]
+        except socket.gaierror as error:
+            if error.errno == socket.EAI_AGAIN:
+                raise TemporaryError(f"The name {host} cannot be resolved for now.") from None
+            raise ImageError(f"there is no host {host}.", "Correct the image's URL.") from None
+        except UnicodeError:  # a part of the name is empty or too long
+            raise ImageError("the image's host name is malformed.", "Correct the image's URL.") from None
+
+    async def _body(self, response: httpx.Response, url: httpx.URL) -> bytes:
+        status = response.status_code
+        if status in TEMPORARY_STATUS or status >= 500:
+            raise TemporaryError(f"The image's host {url.host} answers {status}.")
+        if status in (401, 403):
+            remedy = TOKEN_REMEDY if self._studio.owns(url) else "Use a public or pre-signed URL."
+            raise ImageError(f"access to the image is forbidden (status {status}).", remedy)
+        if status != 200:
+            raise ImageError(f"there is no image at its URL (status {status}).", "Correct the image's URL.")
+        body = bytearray()
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > self._settings.image_max_bytes:
+                raise self._too_many_bytes()
+        return bytes(body)
+
+    def _too_many_bytes(self) -> ImageError:
+        limit = self._settings.image_max_bytes
+        return ImageError(
+            f"the image file is larger than {limit} bytes.", "Shrink it, or raise REFAM_BACKEND_IMAGE_MAX_BYTES."
+        )
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Made once: reading the certificate authorities takes longer than many a download."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
+async def _check_location(response: httpx.Response) -> None:
+    """Refuse a redirect to a malformed URL, which httpx would lay to the network: that is tried again."""
+    if response.has_redirect_location:
+        try:
+            response.request.url.join(response.headers["location"])
+        except (httpx.InvalidURL, ValueError):
+            raise ImageError(*ASTRAY) from None
+
+
+def _is_media_path(url: httpx.URL) -> bool:
+    """Whether the path, however often encoded, stays below a path where Label Studio serves tasks' files."""
+    path = url.path
+    while (decoded := unquote(path)) != path:
+        path = decoded
+    return path.startswith(MEDIA_PATHS) and ".." not in path.replace("\\", "/").split("/")

@@ -1,0 +1,148 @@
+"""What an annotator typed, clicked and drew, and how to answer where something went wrong.
+
+Label Studio's interactive context holds what was touched last: all key points (or rectangles) of one label, or the
+typed texts, never both. The other half is in the task's draft, which the editor saves by itself.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backend.label_studio.request import Click, Rectangle
+
+__all__ = ["Interaction", "read_interaction", "reply_in_text"]
+
+REASON_MARK = "\N{WARNING SIGN} "  # what begins with it was written by the backend, and is no prompt
+LARGEST = 1e9  # percent, pixels or degrees
+POINT_KINDS, RECTANGLE_KINDS = ("keypoint", "keypointlabels"), ("rectangle", "rectanglelabels")
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """What an annotator asks for.
+
+    texts: what was typed, oldest first.
+    label: of the key points or the rectangle.
+    refused: whether a reason from an earlier answer stands below the typed texts.
+    """
+
+    texts: tuple[str, ...] = ()
+    clicks: tuple[Click, ...] = ()
+    rectangle: Rectangle | None = None
+    label: str | None = None
+    refused: bool = False
+
+    @property
+    def points(self) -> bool:
+        """Whether something was clicked on or drawn."""
+        return bool(self.clicks) or self.rectangle is not None
+
+
+def read_interaction(
+    context: Mapping[str, Any],
+    drafts: Sequence[Mapping[str, Any]] | None,
+    prompt_tag: str | None,
+    click_tags: Sequence[str],
+) -> Interaction | None:
+    """Read an interactive request; None if nothing is asked, as when the last key point was removed.
+
+    drafts: the task's; the newest one adds the texts to clicks, or the clicks to a text.
+    prompt_tag: name of the TextArea that takes prompts.
+    click_tags: names of the smart tags whose key points and rectangles are prompts.
+    """
+    drawn = _results(context)
+    saved = _results(max(drafts, key=_age)) if drafts else []
+    texts, shapes = _texts(drawn, prompt_tag), [result for result in drawn if _kind(result)]
+    if not texts and not shapes:
+        return None
+    written = texts or _texts(saved, prompt_tag)
+    shapes = shapes or [result for result in saved if _kind(result) and result.get("from_name") in click_tags]
+    label = _label(shapes[-1]) if shapes else None
+    meant = [result for result in shapes if _label(result) == label]
+    rectangles = [_rectangle(result) for result in meant if _kind(result) == "rectangle"]
+    return Interaction(
+        texts=tuple(text for text in written if not text.startswith(REASON_MARK.strip())),
+        clicks=tuple(_click(result) for result in meant if _kind(result) == "point"),
+        rectangle=rectangles[-1] if rectangles else None,
+        label=label,
+        refused=any(text.startswith(REASON_MARK.strip()) for text in written),
+    )
+
+
+def reply_in_text(
+    interaction: Interaction, reasons: Sequence[Mapping[str, str]], prompt_tag: str | None, image_tag: str
+) -> list[dict[str, Any]]:
+    """The result that shows the annotator why there is no mask: the prompt's TextArea with the reasons below what was
+    typed. Label Studio shows no error, but takes a suggested text over at once. Without reasons, the result takes away
+    those of an earlier answer. No result where the label config has no TextArea, or there is nothing to say."""
+    shown = [f"{REASON_MARK}{reason['field']}: {reason['message']} {reason['remedy']}" for reason in reasons]
+    outdated = interaction.texts and interaction.refused
+    if prompt_tag is None or not (shown or outdated):
+        return []
+    value = {"text": [*interaction.texts, *shown]}
+    name = hashlib.sha256(repr(value).encode()).hexdigest()[:10]
+    return [{"id": name, "from_name": prompt_tag, "to_name": image_tag, "type": "textarea", "value": value}]
+
+
+def _results(holder: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Results with a value, of a context or a draft."""
+    results = holder.get("result") or []
+    return [result for result in results if isinstance(result, Mapping) and isinstance(result.get("value"), Mapping)]
+
+
+def _age(draft: Mapping[str, Any]) -> tuple[str, int]:
+    return str(draft.get("updated_at") or ""), int(_number(draft.get("id"), 0))
+
+
+def _texts(results: Iterable[Mapping[str, Any]], tag: str | None) -> list[str]:
+    values = [result["value"].get("text") for result in results if tag is not None and result.get("from_name") == tag]
+    flat = [text for entry in values for text in (entry if isinstance(entry, list) else [entry])]
+    return [text for text in flat if isinstance(text, str) and text.strip()]
+
+
+def _kind(result: Mapping[str, Any]) -> str | None:
+    """ "point", "rectangle", or None for what is neither or lacks a coordinate."""
+    value, kind = result["value"], str(result.get("type")).lower()
+    if kind in POINT_KINDS:
+        return "point" if _numbers(value, "x", "y") else None
+    if kind in RECTANGLE_KINDS:
+        return "rectangle" if _numbers(value, "x", "y", "width", "height") else None
+    return None
+
+
+def _numbers(value: Mapping[str, Any], *names: str) -> bool:
+    return not any(math.isnan(_number(value.get(name), math.nan)) for name in names)
+
+
+def _number(value: Any, otherwise: float) -> float:
+    """A number that can be reckoned with; JSON also knows texts, NaN, infinities, and integers of any length."""
+    return value if isinstance(value, int | float) and abs(value) < LARGEST else otherwise
+
+
+def _label(result: Mapping[str, Any]) -> str | None:
+    value = result["value"]
+    labels = value.get(str(result.get("type")).lower()) or value.get("labels")
+    return str(labels[0]) if isinstance(labels, list) and labels else None
+
+
+def _click(result: Mapping[str, Any]) -> Click:
+    value = result["value"]
+    return Click(_fraction(value["x"]), _fraction(value["y"]), result.get("is_positive") is not False)
+
+
+def _rectangle(result: Mapping[str, Any]) -> Rectangle:
+    """The upright rectangle around one that may be turned, clockwise about its upper left corner."""
+    value = result["value"]
+    turn = math.radians(_number(value.get("rotation"), 0))
+    aspect = max(_number(result.get("original_width"), 1), 1) / max(_number(result.get("original_height"), 1), 1)
+    along = value["width"] * math.cos(turn), value["width"] * math.sin(turn) * aspect
+    down = -value["height"] * math.sin(turn) / aspect, value["height"] * math.cos(turn)
+    x = [value["x"] + step for step in (0, along[0], down[0], along[0] + down[0])]
+    y = [value["y"] + step for step in (0, along[1], down[1], along[1] + down[1])]
+    return Rectangle(_fraction(min(x)), _fraction(min(y)), _fraction(max(x)), _fraction(max(y)))
+
+
+def _fraction(percent: float) -> float:
+    return round(min(max(percent / 100, 0.0), 1.0), 6)

@@ -1,0 +1,126 @@
+"""Masks -> Label Studio results: brush, bitmask, polygon, rectangle. Runs in the worker.
+
+Masks are bool arrays [H, W] of the size that the browser shows, that is after EXIF rotation.
+"""
+
+import base64
+import hashlib
+import io
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.measure import approximate_polygon, find_contours
+
+from backend.label_studio import rle
+from backend.label_studio.request import Control, TaskRequest
+
+__all__ = ["prediction", "regions"]
+
+Mask = NDArray[np.bool_]
+POLYGON_TOLERANCE = 1 / 500  # of the longer side
+SMALLEST_POLYGON = 1 / 100  # of the largest polygon's area; smaller islands are left out
+
+
+def prediction(request: TaskRequest, masks: Iterable[tuple[Mask, float]]) -> dict[str, Any]:
+    """The prediction that Label Studio stores.
+
+    masks: for each of the request's expressions, its mask bool [H, W] and a score in [0, 1].
+    The prediction's score is the mean over the expressions.
+    """
+    results: list[dict[str, Any]] = []
+    scores: list[float] = []
+    for number, (expression, (mask, raw_score)) in enumerate(zip(request.expressions, masks, strict=True)):
+        score = float(np.clip(np.nan_to_num(raw_score), 0, 1))  # Label Studio drops a whole batch for one odd score
+        scores.append(score)
+        for control in request.controls:
+            if expression.label in control.labels:
+                seed = f"{request.job_id()}/{number}/{control.name}"
+                results += regions(mask, control, expression.label, score=score, image_tag=request.image_tag, seed=seed)
+    return {
+        "model_version": request.model_version,
+        "score": round(float(np.mean(scores)), 4),
+        "result": results,
+    }
+
+
+def regions(
+    mask: Mask, control: Control, label: str, *, score: float, image_tag: str, seed: str
+) -> Iterator[dict[str, Any]]:
+    """Results of one control for one mask bool [H, W]; none for an empty mask, several for a polygon in parts.
+
+    seed: makes the regions' ids, which are the same each time.
+    """
+    if not mask.any():
+        return
+    height, width = mask.shape
+    for number, value in enumerate(_VALUES[control.kind](mask)):
+        yield {
+            "id": hashlib.sha256(f"{seed}/{number}".encode()).hexdigest()[:10],
+            "from_name": control.name,
+            "to_name": image_tag,
+            "type": control.kind,
+            "original_width": width,
+            "original_height": height,
+            "image_rotation": 0,
+            "score": round(score, 4),
+            "value": {**value, control.kind: [label]},
+        }
+
+
+def _brush(mask: Mask) -> Iterator[dict[str, Any]]:
+    yield {"format": "rle", "rle": rle.encode(mask)}
+
+
+def _bitmask(mask: Mask) -> Iterator[dict[str, Any]]:
+    """A PNG whose background is transparent: Label Studio draws every pixel that has alpha."""
+    alpha = mask.astype(np.uint8) * 255
+    file = io.BytesIO()
+    Image.fromarray(np.repeat(alpha[..., None], 4, axis=2)).save(file, "PNG")  # [H, W, 4]
+    yield {"imageDataURL": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()}
+
+
+def _polygons(mask: Mask) -> Iterator[dict[str, Any]]:
+    """Outlines in percent of width and height. Holes are filled, since a polygon has none in Label Studio."""
+    height, width = mask.shape
+    padded = np.pad(mask, 1).astype(float)
+    # Index (row, column) of the padded mask is the centre of a pixel: half a pixel from its edge, one pixel of padding.
+    outlines = [contour - 0.5 for contour in find_contours(padded, 0.5, positive_orientation="low")]
+    areas = [_signed_area(outline) for outline in outlines]
+    for outline, area in zip(outlines, areas, strict=True):
+        if area < SMALLEST_POLYGON * max(areas):  # also the holes, whose area is negative
+            continue
+        simple = approximate_polygon(outline, max(height, width) * POLYGON_TOLERANCE)[:-1]  # the last is the first
+        if len(simple) >= 3:
+            points = np.clip(simple[:, ::-1] / (width, height), 0, 1) * 100
+            yield {"points": points.round(3).tolist(), "closed": True}
+
+
+def _rectangle(mask: Mask) -> Iterator[dict[str, Any]]:
+    """The box around the mask, in percent of width and height."""
+    height, width = mask.shape
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    yield {
+        "x": 100 * float(left) / width,
+        "y": 100 * float(top) / height,
+        "width": 100 * float(right - left) / width,
+        "height": 100 * float(bottom - top) / height,
+        "rotation": 0,
+    }
+
+
+_VALUES = {
+    "brushlabels": _brush,
+    "bitmasklabels": _bitmask,
+    "polygonlabels": _polygons,
+    "rectanglelabels": _rectangle,
+}
+
+
+def _signed_area(outline: NDArray[np.float64]) -> float:
+    """Shoelace formula over (row, column) points; positive for outlines around the mask, negative around holes."""
+    rows, columns = outline[:, 0], outline[:, 1]
+    return float(np.dot(columns, np.roll(rows, -1)) - np.dot(rows, np.roll(columns, -1))) / 2

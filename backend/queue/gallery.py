@@ -1,0 +1,52 @@
+"""The last masks as small pictures. Workers put them in, the status page shows them; bounded in number and size.
+
+Keys:
+    refam:masks         list: JSON {id, project, task, text, score, at}, the newest REFAM_BACKEND_THUMBNAILS of them
+    refam:thumbnails    hash: id -> PNG of THUMBNAIL_BYTES at most
+"""
+
+import json
+import secrets
+import time
+from typing import Any, cast
+
+from redis import Redis
+
+from backend.label_studio.request import TaskRequest
+from backend.settings import Settings
+
+__all__ = ["THUMBNAIL_BYTES", "Gallery"]
+
+MASKS, THUMBNAILS = "refam:masks", "refam:thumbnails"
+THUMBNAIL_BYTES = 32 * 2**10
+TEXT_LENGTH = 120  # characters that are shown of a text
+
+
+class Gallery:
+    """The newest masks."""
+
+    def __init__(self, connection: Redis, settings: Settings) -> None:
+        self._connection = connection
+        self.size = settings.thumbnails
+
+    def add(self, request: TaskRequest, score: float, png: bytes) -> None:
+        """Show a mask, instead of the oldest one."""
+        name = secrets.token_hex(8)
+        text = "; ".join(expression.text for expression in request.expressions)[:TEXT_LENGTH]
+        ids = {"id": name, "project": request.project[:TEXT_LENGTH], "task": request.task[:TEXT_LENGTH]}
+        with self._connection.pipeline() as pipe:
+            pipe.hset(THUMBNAILS, name, png)
+            pipe.lpush(MASKS, json.dumps({**ids, "text": text, "score": score, "at": time.time()}))
+            pipe.lrange(MASKS, self.size, -1)
+            pipe.ltrim(MASKS, 0, self.size - 1)
+            surplus = pipe.execute()[2]
+        if surplus:
+            self._connection.hdel(THUMBNAILS, *(json.loads(entry)["id"] for entry in surplus))
+
+    def masks(self) -> list[dict[str, Any]]:
+        """What is shown, newest first, as {id, project, task, text, score, at}."""
+        return [json.loads(entry) for entry in cast(list[bytes], self._connection.lrange(MASKS, 0, -1))]
+
+    def thumbnail(self, name: str) -> bytes | None:
+        """The PNG of a mask; None once it is not shown any more."""
+        return cast(bytes | None, self._connection.hget(THUMBNAILS, name))

@@ -1,0 +1,142 @@
+"""How far each project is: which of its tasks wait, how many got a mask, and how fast. Costs a few commands a task.
+
+Projects and tasks are Label Studio's numbers; what has none, such as a task that is not stored yet, is not followed.
+
+Keys, all of which expire:
+    refam:active            sorted set: projects by the time of the last task, the newest MAX_PROJECTS of them
+    refam:waiting:<project> hash: task -> job. Tasks whose job is queued or running
+    refam:masked:<project>  number of tasks that got a mask
+    refam:pace:<project>    list: when the last PACE tasks ended, newest first
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from redis import Redis
+
+from backend.label_studio.request import TaskRequest, is_number
+
+__all__ = ["Progress", "ProjectState"]
+
+ACTIVE = "refam:active"
+MAX_PROJECTS = 200
+LIFETIME = 30 * 86400  # seconds
+PACE = 50  # tasks that the rate is taken from
+RECENT = 1800  # seconds; what ended before says nothing about the rate
+SAMPLE = 20  # waiting tasks of each project that a look at it checks
+
+
+@dataclass(frozen=True)
+class ProjectState:
+    """waiting: tasks that are queued or running; done: tasks that got a mask; rate: tasks a minute, lately;
+    seconds_left: until none waits at this rate. The latter two are None where nothing ended lately."""
+
+    project: str
+    waiting: int
+    done: int
+    rate: float | None
+    seconds_left: float | None
+
+
+class Progress:
+    """The counters of all projects. Kept by JobQueue.submit and JobQueue.settle."""
+
+    def __init__(self, connection: Redis) -> None:
+        self._connection = connection
+
+    def begin(self, requests: Iterable[TaskRequest]) -> None:
+        """Note tasks whose jobs have been queued."""
+        with self._connection.pipeline() as pipe:
+            for request in requests:
+                if is_number(request.project) and is_number(request.task):
+                    pipe.hset(_waiting(request.project), request.task, request.job_id())
+                    pipe.expire(_waiting(request.project), LIFETIME)
+                    pipe.zadd(ACTIVE, {request.project: time.time()})
+            if len(pipe):
+                pipe.zrange(ACTIVE, 0, -MAX_PROJECTS - 1)
+                self._drop(pipe.execute()[-1])
+
+    def end(self, ended: Sequence[tuple[str, str, bool]]) -> None:
+        """Note tasks that ended, as (project, task, whether it got a mask). Those that did not wait are not counted."""
+        ended = [entry for entry in ended if is_number(entry[0]) and is_number(entry[1])]
+        with self._connection.pipeline() as pipe:
+            for project, task, _ in ended:
+                pipe.hdel(_waiting(project), task)
+            waited = pipe.execute()
+            for (project, _, masked), did in zip(ended, waited, strict=True):
+                if did:
+                    pipe.incrby(_masked(project), int(masked))
+                    pipe.expire(_masked(project), LIFETIME)
+                    pipe.lpush(_pace(project), time.time())
+                    pipe.ltrim(_pace(project), 0, PACE - 1)
+                    pipe.expire(_pace(project), RECENT)
+            pipe.execute()
+
+    def forget(self, project: str, tasks: Sequence[str]) -> None:
+        """Tasks do not wait any more, though nobody said how they ended."""
+        if tasks:
+            self._connection.hdel(_waiting(project), *tasks)
+
+    def projects(self) -> list[str]:
+        """Projects that had tasks lately, the newest first."""
+        return [project.decode() for project in cast(list[bytes], self._connection.zrevrange(ACTIVE, 0, -1))]
+
+    def waiting(self, project: str) -> Iterator[tuple[str, str]]:
+        """(task, job) of all tasks of a project that wait."""
+        for task, job in self._connection.hscan_iter(_waiting(project)):
+            yield task.decode(), job.decode()
+
+    def job(self, project: str, task: str) -> str | None:
+        """The job that a task waits for, if any."""
+        found = cast(bytes | None, self._connection.hget(_waiting(project), task))
+        return found.decode() if found else None
+
+    def are_waiting(self, tasks: Iterable[tuple[str, str]]) -> list[bool]:
+        """For each (project, task), whether it waits."""
+        with self._connection.pipeline() as pipe:
+            for project, task in tasks:
+                pipe.hexists(_waiting(project), task)
+            return [bool(found) for found in pipe.execute()]
+
+    def sample(self, project: str) -> dict[str, str]:
+        """Up to SAMPLE waiting tasks with their jobs, drawn at random."""
+        drawn = cast(list[bytes], self._connection.hrandfield(_waiting(project), SAMPLE, withvalues=True) or [])
+        names = [name.decode() for name in drawn]
+        return dict(zip(names[::2], names[1::2], strict=True))
+
+    def state(self, project: str) -> ProjectState:
+        """How far a project is."""
+        with self._connection.pipeline() as pipe:
+            pipe.hlen(_waiting(project))
+            pipe.get(_masked(project))
+            pipe.lrange(_pace(project), 0, -1)
+            waiting, done, ends = pipe.execute()
+        rate = _rate([float(end) for end in ends], time.time())
+        left = 60 * waiting / rate if rate and waiting else None
+        return ProjectState(project, waiting, int(done or 0), rate, left)
+
+    def _drop(self, projects: Sequence[bytes]) -> None:
+        keys = [key(project.decode()) for project in projects for key in (_waiting, _masked, _pace)]
+        if keys:
+            self._connection.delete(*keys)
+            self._connection.zrem(ACTIVE, *projects)
+
+
+def _rate(ends: Sequence[float], now: float) -> float | None:
+    """Tasks a minute, from when the last ones ended, newest first: it sinks while nothing ends."""
+    lately = [end for end in ends if end > now - RECENT]
+    return 60 * (len(lately) - 1) / (now - lately[-1]) if len(lately) > 1 else None
+
+
+def _waiting(project: str) -> str:
+    return f"refam:waiting:{project}"
+
+
+def _masked(project: str) -> str:
+    return f"refam:masked:{project}"
+
+
+def _pace(project: str) -> str:
+    return f"refam:pace:{project}"

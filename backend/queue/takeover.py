@@ -1,0 +1,143 @@
+"""How jobs change hands, in steps that are atomic in Redis, so that none is lost whoever dies between two of them.
+
+A job that has not ended is in one of these:
+    rq:queue:<queue>      list: it waits
+    refam:taken           sorted set: job by the time it counts as abandoned. A worker took it, and is about to run it
+    rq:wip:<queue>        sorted set: job:execution by the time it counts as abandoned. A worker runs it
+    rq:scheduled:<queue>  sorted set: job by the time of its next try
+
+RQ itself forgets a job whose worker dies between taking and running it, or between running it and noting its next
+try. Here, a job whose worker dies goes back to the front of its queue; one that took MAX_DEATHS workers with it fails.
+The count is the field `deaths` of the job's own hash.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from redis import Redis
+from rq import Queue
+from rq.exceptions import AbandonedJobError, DequeueTimeout, NoSuchJobError
+from rq.job import Job, JobStatus
+from rq.job_lifecycle import record_job_failure
+from rq.serializers import JSONSerializer
+
+from backend.queue.known_jobs import KnownJob
+
+__all__ = ["ENDED", "LIFE", "MAX_DEATHS", "Sweeper", "TakingQueue"]
+
+logger = logging.getLogger(__name__)
+
+ENDED = (JobStatus.FINISHED, JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED)
+LIFE = 30  # seconds after its last heartbeat that a worker counts as dead and its job as abandoned
+MAX_DEATHS = 3
+POLL = 0.05  # seconds between two looks at empty queues
+AT_ONCE = 100  # jobs woken in one step, so that Redis is never busy for long
+TAKEN = "refam:taken"
+
+TAKE = """
+for number = 1, #KEYS - 1 do
+    local job = redis.call('LPOP', KEYS[number])
+    if job then
+        redis.call('ZADD', KEYS[#KEYS], ARGV[1], job)
+        return {KEYS[number], job}
+    end
+end
+return false
+"""
+
+PUT_BACK = """
+local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not score or tonumber(score) > tonumber(ARGV[3]) then return 0 end
+redis.call('ZREM', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[4], ARGV[2])
+redis.call('HSET', KEYS[3], 'status', 'queued')
+redis.call('HINCRBY', KEYS[3], 'deaths', ARGV[4])
+redis.call('LPUSH', KEYS[2], ARGV[2])
+return 1
+"""
+
+WAKE = """
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
+for _, job in ipairs(due) do
+    redis.call('ZREM', KEYS[1], job)
+    if redis.call('EXISTS', ARGV[3] .. job) == 1 then
+        redis.call('HSET', ARGV[3] .. job, 'status', 'queued')
+        redis.call('RPUSH', KEYS[2], job)
+    end
+end
+return #due
+"""
+
+
+class TakingQueue(Queue):
+    """A queue whose jobs are noted as taken in the same step that takes them."""
+
+    @classmethod
+    def lpop(
+        cls, queue_keys: Sequence[str], timeout: int | None, connection: Redis | None = None
+    ) -> tuple[str, bytes] | None:
+        """The next job as (queue, id), waited for if there is a timeout in seconds. Raises DequeueTimeout."""
+        assert connection is not None  # noqa: S101  # only optional in RQ's signature
+        take = connection.register_script(TAKE)
+        deadline = time.monotonic() + (timeout or 0)
+        while not (found := take(keys=[*queue_keys, TAKEN], args=[time.time() + LIFE])):
+            if timeout is None:
+                return None
+            if time.monotonic() > deadline:
+                raise DequeueTimeout(timeout, queue_keys)
+            time.sleep(POLL)
+        return found[0], found[1]
+
+
+class Sweeper:
+    """Takes over what dead workers left, and wakes what is due for another try. Every worker may do so at any time."""
+
+    def __init__(self, connection: Redis, queues: Sequence[Queue]) -> None:
+        self._connection = connection
+        self._queues = queues
+        self._put_back = connection.register_script(PUT_BACK)
+        self._wake = connection.register_script(WAKE)
+
+    def sweep(self) -> None:
+        """Look once."""
+        for queue in self._queues:
+            keys, now = [queue.scheduled_job_registry.key, queue.key], time.time()
+            while self._wake(keys=keys, args=[now, AT_ONCE, Job.redis_job_namespace_prefix]) == AT_ONCE:
+                pass
+            for entry in self._expired(queue.started_job_registry.key):
+                self._take_over(queue.started_job_registry.key, entry, entry.rpartition(":")[0], deaths=1)
+        for entry in self._expired(TAKEN):
+            self._take_over(TAKEN, entry, entry, deaths=0)
+
+    def give_up(self, job: Job, error: Exception) -> None:
+        """End a job as failed, with what its failure callback makes of the error."""
+        job.retries_left = 0
+        if job.failure_callback:
+            job.failure_callback(job, self._connection, type(error), error, None)
+        with self._connection.pipeline() as pipe:
+            record_job_failure(job, f"Given up: {type(error).__name__}", pipe)
+            pipe.execute()
+
+    def _expired(self, key: str) -> list[str]:
+        found: Any = self._connection.zrangebyscore(key, "-inf", time.time())
+        return [entry.decode() for entry in found]
+
+    def _take_over(self, key: str, entry: str, job_id: str, deaths: int) -> None:
+        """See to an entry of a dead worker."""
+        try:
+            job = KnownJob.fetch(job_id, self._connection, JSONSerializer)
+        except NoSuchJobError:
+            self._connection.zrem(key, entry)
+            return
+        if job.get_status(refresh=False) in ENDED:
+            self._connection.zrem(key, entry)
+        elif deaths and int(self._connection.hget(job.key, "deaths") or 0) + deaths >= MAX_DEATHS:
+            logger.error("Job %s is given up: %d workers died running it.", job_id, MAX_DEATHS)
+            self.give_up(job, AbandonedJobError())
+            self._connection.zrem(key, entry)
+        else:
+            keys = [key, Queue.redis_queue_namespace_prefix + job.origin, job.key, TAKEN]
+            if self._put_back(keys=keys, args=[entry, job_id, time.time(), deaths]):
+                logger.warning("Job %s is taken over from a worker that died.", job_id)

@@ -1,0 +1,1 @@
+"""What starts the others and keeps them alive: the process of `refam-backend up`."""

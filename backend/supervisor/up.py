@@ -1,0 +1,202 @@
+"""`refam-backend up`: Redis where there is none, the web server and the workers, started and stopped together."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+import httpx
+from redis.exceptions import RedisError
+
+from backend.errors import QueueUnavailableError
+from backend.queue.connection import connect
+from backend.queue.job_queue import JobQueue
+from backend.settings import Settings
+from backend.supervisor.redis_server import RedisServer
+
+__all__ = ["up"]
+
+PROGRAM = (sys.executable, "-m", "backend")
+LOOK = 0.2  # seconds between two looks at the processes
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a dead process is started again
+STEADY = 60  # seconds after which a process counts as healthy, and its pauses start over
+Say = Callable[[str], None]
+
+
+@dataclass
+class Child:
+    """One process of ours, started again when it dies."""
+
+    name: str
+    command: list[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    restart_at: float | None = None
+    pause: float = FIRST_PAUSE
+
+    def start(self) -> None:
+        """Start it in a session of its own: Ctrl+C reaches `up` alone, which stops all in order.
+
+        Its standard input is a pipe that nothing is written to: see backend.supervisor.lifeline.
+        """
+        arguments = [*PROGRAM, *self.command, "--end-with-parent"]
+        if self.process and self.process.stdin:
+            self.process.stdin.close()
+        self.process = subprocess.Popen(  # noqa: S603  # our own program, our own arguments
+            arguments, env={**os.environ, **self.environment}, stdin=subprocess.PIPE, start_new_session=True
+        )
+        self.started, self.restart_at = time.monotonic(), None
+
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self.process is not None and self.process.poll() is None
+
+    def keep_alive(self, say: Say) -> None:
+        """Start it again if it died, after a pause that doubles with each quick death."""
+        now = time.monotonic()
+        if self.is_alive():
+            return
+        if self.restart_at is None:
+            if now - self.started > STEADY:
+                self.pause = FIRST_PAUSE
+            code = self.process.returncode if self.process else None
+            say(f"{self.name} stopped (exit code {code}); starting it again in {self.pause:g} s")
+            self.restart_at, self.pause = now + self.pause, min(self.pause * 2, LONGEST_PAUSE)
+        elif now >= self.restart_at:
+            self.start()
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM: a worker finishes its job first."""
+        if self.process and self.is_alive():
+            self.process.terminate()
+
+    def end(self) -> None:
+        """End it at once, if it still runs."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+
+
+def up(settings: Settings, say: Say) -> int:
+    """Run everything until SIGINT or SIGTERM; a second signal ends it at once. Returns the exit code.
+
+    say: called with each line of progress.
+    """
+    stop, force = threading.Event(), threading.Event()
+
+    def on_signal(signum: int, frame: FrameType | None) -> None:
+        (force if stop.is_set() else stop).set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    with _only_one(settings):
+        redis = None if settings.redis_url else RedisServer(settings)
+        children = [Child("web", ["serve"]), *_workers(settings)]
+        try:
+            if redis:
+                redis.start()
+            queue = JobQueue(connect(settings), settings)
+            say(f"redis   ready   {'private, in ' + str(settings.state_dir) if redis else 'REDIS_URL'}")
+            for child in children:
+                child.start()
+            if not _announce(settings, queue, children, stop, say):
+                return 1
+            while not stop.wait(LOOK):
+                if redis and not redis.is_alive():
+                    _start_again(redis, say)
+                for child in children:
+                    child.keep_alive(say)
+        finally:
+            if stop.is_set():
+                say("stopping; running jobs finish first, Ctrl+C again to end them")
+            _stop(children, settings, force)
+            if redis:
+                redis.stop()
+            say("stopped")
+    return 0
+
+
+def _start_again(redis: RedisServer, say: Say) -> None:
+    say("redis stopped; starting it again")
+    try:
+        redis.start()
+    except QueueUnavailableError as error:
+        say(f"redis   failed  {error}")
+
+
+def _workers(settings: Settings) -> list[Child]:
+    if not settings.devices:
+        return [Child("worker", ["worker"])]
+    return [Child(f"worker {device}", ["worker"], {"REFAM_DEVICE": device}) for device in settings.devices]
+
+
+def _announce(settings: Settings, queue: JobQueue, children: list[Child], stop: threading.Event, say: Say) -> bool:
+    """Say what is ready. False if the web server cannot start."""
+    web, *workers = children
+    address = settings.address
+    while not _is_healthy(address):
+        if stop.is_set():
+            return True
+        if not web.is_alive():
+            say(f"web     failed  see above; is port {settings.port} in use? REFAM_BACKEND_PORT chooses another")
+            return False
+        time.sleep(LOOK)
+    say(f"web     ready   {address}")
+    pids = {str(worker.process.pid) for worker in workers if worker.process}
+    while not stop.wait(LOOK):
+        ready = [entry for entry in _registered(queue) if entry["pid"] in pids]
+        if len(ready) == len(workers):
+            for entry in ready:
+                say(f"worker  ready   {entry['model_version']} on {entry['device']}")
+            say(f"Ready. In Label Studio: Settings > Model > Connect Model, URL {address}. Ctrl+C stops.")
+            break
+        if not all(worker.is_alive() for worker in workers):
+            say("worker  failed  see above; it is tried again, and tasks wait in the queue")
+            break
+    return True
+
+
+def _registered(queue: JobQueue) -> list[dict[str, str]]:
+    try:
+        return queue.workers()
+    except RedisError:
+        return []
+
+
+def _is_healthy(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/health", timeout=1, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _stop(children: list[Child], settings: Settings, force: threading.Event) -> None:
+    for child in children:
+        child.ask_to_stop()
+    deadline = time.monotonic() + settings.stop_seconds
+    while any(child.is_alive() for child in children) and time.monotonic() < deadline and not force.is_set():
+        time.sleep(LOOK)
+    for child in children:
+        child.end()
+
+
+@contextmanager
+def _only_one(settings: Settings) -> Iterator[None]:
+    """Hold the state folder's lock, which the kernel releases however this process ends."""
+    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (settings.state_dir / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise QueueUnavailableError(
+                f"Another `refam-backend up` uses {settings.state_dir}. Stop it, or set REFAM_BACKEND_STATE_DIR."
+            ) from None
+        yield

@@ -1,0 +1,102 @@
+"""Bodies of requests, bounded each and all together.
+
+What finds no room in memory is not read yet: its sender is held back by TCP. Small bodies have a room of their own, so
+that ordinary requests never wait for large ones.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from fastapi import Request
+
+from backend.settings import SMALL_BODY, Settings
+from backend.web.bodies import RequestError
+
+__all__ = ["Intake"]
+
+ROOM_SECONDS = 20  # that a body waits for room; Label Studio gives up after 100
+BODY_SECONDS = 100  # that a body may take to arrive
+
+
+class Room:
+    """So many bytes, to be shared. Used by one event loop."""
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+        self._freed = asyncio.Event()
+
+    async def wait(self, size: int) -> None:
+        """Until there is room for so many bytes."""
+        while self._free < size:
+            await self._freed.wait()
+
+    @contextmanager
+    def taken(self, size: int) -> Iterator[None]:
+        """Take so many bytes, for which there is room, until the end of the block."""
+        self._free -= size
+        try:
+            yield
+        finally:
+            self._free += size
+            self._freed.set()
+            self._freed = asyncio.Event()
+
+
+class Intake:
+    """Reads the bodies of requests."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._largest = settings.request_max_bytes
+        self._small, self._large = Room(settings.small_bodies_bytes), Room(settings.large_bodies_bytes)
+
+    @asynccontextmanager
+    async def body(self, request: Request, limit: int | None = None) -> AsyncIterator[bytearray]:
+        """A request's body, which has its room until the end of the block.
+
+        limit: bytes that this one may have, where that is less.
+        Raises RequestError: 413 for a body that is too large, 408 for one that is too slow, and 503 where there is no
+        room for it for a while.
+        """
+        limit = min(limit or self._largest, self._largest)
+        size = min(_announced(request, limit), limit)
+        room = self._small if size <= SMALL_BODY else self._large
+        try:
+            async with asyncio.timeout(ROOM_SECONDS):
+                await room.wait(size)
+        except TimeoutError:
+            await _discard(request)  # a sender who is cut off sees no answer
+            remedy = "Try again in a moment, or select fewer tasks."
+            raise RequestError(503, "body", "too many large requests are being read.", remedy) from None
+        with room.taken(size):
+            yield await _read(request, limit)
+
+
+def _announced(request: Request, unknown: int) -> int:
+    """Bytes that a body has, or `unknown` where it comes in chunks."""
+    length = request.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() and "Transfer-Encoding" not in request.headers else unknown
+
+
+async def _read(request: Request, limit: int) -> bytearray:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    remedy = "Select fewer tasks, or raise REFAM_BACKEND_REQUEST_MAX_BYTES."
+                    raise RequestError(413, "body", f"the request is larger than {limit} bytes.", remedy)
+    except TimeoutError:
+        message = f"the request took longer than {BODY_SECONDS} s to arrive."
+        raise RequestError(408, "body", message, "Select fewer tasks, or use a faster network.") from None
+    return body
+
+
+async def _discard(request: Request) -> None:
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for _ in request.stream():
+                pass
+    except TimeoutError:
+        return

@@ -1,0 +1,112 @@
+"""The status page and what it asks for: /status, /thumbnails, /retry, /cancel; and /metrics. No torch, no model.
+
+The page is one static file. It asks /status again and again, and puts what it gets on the page as text, never as HTML.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from backend.delivery.outbox import Outbox
+from backend.errors import SettingsError
+from backend.label_studio.request import is_number
+from backend.monitoring.control import Control
+from backend.monitoring.metrics import metrics
+from backend.monitoring.status import collect
+from backend.queue.gallery import Gallery
+from backend.queue.job_queue import JobQueue
+from backend.settings import Settings
+from backend.web.bodies import ErrorBody, RequestError
+
+__all__ = ["status_routes"]
+
+PAGE = (Path(__file__).with_name("status_page.html")).read_text()
+ASKED_BY = "refam-status-page"  # value of X-Requested-With, which no page of another site can send
+
+
+def status_routes(queue: JobQueue, settings: Settings, check_password: Callable[[Request], None]) -> APIRouter:
+    """The routes. What changes something is a POST with a header that browsers let only our own page send."""
+    routes = APIRouter()
+    protected, ours = [Depends(check_password)], [Depends(check_password), Depends(_check_sender)]
+    control, gallery = Control(queue, Outbox(queue, settings), settings), Gallery(queue.connection, settings)
+    headers = {"Content-Security-Policy": _policy(PAGE), "X-Content-Type-Options": "nosniff", "Vary": "Accept"}
+
+    @routes.get("/", responses=_content("text/html"))
+    def front(request: Request) -> Response:
+        """The page for browsers; for Label Studio, the same as /health."""
+        if "text/html" not in request.headers.get("Accept", ""):
+            return JSONResponse({"status": "UP", "model_class": "RefAMBackend"}, headers={"Vary": "Accept"})
+        check_password(request)
+        return HTMLResponse(PAGE, headers=headers)
+
+    @routes.get("/status", dependencies=protected)
+    def status() -> dict[str, Any]:
+        return collect(queue, settings)
+
+    @routes.get("/metrics", dependencies=protected, response_class=Response, responses=_content("text/plain"))
+    def prometheus() -> Response:
+        return Response(metrics(queue, settings), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+
+    @routes.get(
+        "/thumbnails/{name}",
+        dependencies=protected,
+        response_class=Response,
+        responses=_content("image/png") | {404: {"model": ErrorBody}},
+    )
+    def thumbnail(name: str) -> Response:
+        png = gallery.thumbnail(name)
+        if png is None:
+            raise RequestError(404, "thumbnail", "it is not kept any more.", "Reload the page.")
+        return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=86400, immutable"})
+
+    @routes.post("/retry", dependencies=ours, responses={409: {"model": ErrorBody}})
+    def retry(project: str | None = None, task: str | None = None) -> dict[str, int]:
+        try:
+            return {"retried": control.retry(_number("project", project), _number("task", task))}
+        except SettingsError as error:
+            raise RequestError(409, "LABEL_STUDIO_URL", "it or the token is not set.", str(error)) from None
+
+    @routes.post("/cancel", dependencies=ours)
+    def cancel(project: str, task: str | None = None) -> dict[str, int]:
+        _number("project", project)
+        return {"cancelled": control.cancel(project, _number("task", task))}
+
+    return routes
+
+
+def _content(kind: str) -> dict[int | str, dict[str, Any]]:
+    """For OpenAPI: a route's answer is of this media type; its errors stay JSON."""
+    return {200: {"content": {kind: {}}}}
+
+
+def _number(field: str, value: str | None) -> str | None:
+    if value is not None and not is_number(value):
+        raise RequestError(422, field, "it is no number.", "Give the number that Label Studio shows in its address.")
+    return value
+
+
+def _check_sender(request: Request) -> None:
+    """Other sites' pages can make a browser send our password along, but not this header."""
+    if request.headers.get("X-Requested-With") != ASKED_BY:
+        remedy = f"Use the buttons of the status page, or send `X-Requested-With: {ASKED_BY}`."
+        raise RequestError(403, "X-Requested-With", "the request does not come from the status page.", remedy)
+
+
+def _policy(page: str) -> str:
+    """Content security policy: the page's own script and style, pictures and answers of this server, nothing else."""
+    script, style = (_digest(re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)) for tag in ("script", "style"))
+    sources = {"default-src": "'none'", "script-src": script, "style-src": style, "img-src": "'self' data:"}
+    sources |= {"connect-src": "'self'", "frame-ancestors": "'none'", "base-uri": "'none'", "form-action": "'none'"}
+    return "; ".join(f"{name} {source}" for name, source in sources.items())
+
+
+def _digest(contents: list[str]) -> str:
+    (content,) = contents
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

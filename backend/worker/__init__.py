@@ -1,0 +1,1 @@
+"""What runs beside the device, job after job: the process of `refam-backend worker`."""

@@ -1,0 +1,91 @@
+"""The thread beside a worker's jobs: it says that the worker lives, and ends it where it hangs.
+
+The heartbeat is what others judge the worker by. The watchdog is faulthandler's, a thread that needs no interpreter
+lock: unless it is fed, it writes the stacks to the log and ends the process. So a job that hangs with the lock held
+ends its worker, and so does one that outstays its timeout, because it is fed no more. Others have taken over by then.
+"""
+
+import faulthandler
+import logging
+import threading
+from contextvars import copy_context
+from datetime import timedelta
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq.executions import Execution
+from rq.timeouts import JobTimeoutException
+from rq.utils import now
+from rq.worker import BaseWorker
+from rq.worker_registration import register
+
+from backend.queue import takeover
+
+__all__ = ["Heartbeat"]
+
+logger = logging.getLogger(__name__)
+
+INTERVAL = 2  # seconds between heartbeats
+STDERR = 2
+GRACE = 90  # seconds beside its timeout that a job has for its callback and for Redis
+
+
+class Heartbeat:
+    """A worker's heartbeat, watchdog and sweeper.
+
+    connection: not the worker's own, which waits for a Redis that is gone; this one must not.
+    """
+
+    def __init__(self, worker: BaseWorker, connection: Redis) -> None:
+        self._worker = worker
+        self._connection = connection
+        self._sweeper = takeover.Sweeper(connection, worker.queues)
+        self._stopped = threading.Event()
+        context = copy_context()  # callbacks of jobs find their worker's Predictor there
+        self._thread = threading.Thread(target=context.run, args=(self._run,), name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and leave the worker unwatched."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        faulthandler.cancel_dump_traceback_later()
+        self._connection.close()
+
+    def _run(self) -> None:
+        overdue = False
+        while not overdue:
+            faulthandler.dump_traceback_later(takeover.LIFE, exit=True, file=STDERR)
+            try:
+                executions = list(self._worker.executions.values())
+                self._beat(executions)
+                self._sweeper.sweep()
+                overdue = any(map(self._give_up_if_overdue, executions))
+            except RedisError as error:
+                logger.warning("No heartbeat: %s: %s", type(error).__name__, error)
+            if self._stopped.wait(INTERVAL):
+                return
+
+    def _beat(self, executions: list[Execution]) -> None:
+        with self._connection.pipeline() as pipe:
+            register(self._worker, pipe)  # anew each time: while Redis is gone, the entry expires
+            entry: dict[Any, Any] = self._worker.serialize()
+            pipe.hset(self._worker.key, mapping=entry)
+            self._worker.heartbeat(pipeline=pipe)
+            for execution in executions:
+                execution.heartbeat(execution.job.started_job_registry, takeover.LIFE, pipe)
+            pipe.execute()
+
+    def _give_up_if_overdue(self, execution: Execution) -> bool:
+        """Whether a job has outstayed its timeout, which it only can where no signal reaches it."""
+        job = execution.job
+        if now() - execution.created_at < timedelta(seconds=(job.timeout or 0) + GRACE):
+            return False
+        logger.error("Job %s hangs; this worker ends.", job.id)
+        self._sweeper.give_up(job, JobTimeoutException())
+        return True

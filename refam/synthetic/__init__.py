@@ -1,0 +1,1 @@
+"""Rendered scenes with their captions, referring expressions and true masks."""

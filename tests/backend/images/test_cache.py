@@ -1,0 +1,53 @@
+from PIL import Image
+
+from backend.images.cache import LIFETIME, ImageCache
+
+
+class Counting:
+    def __init__(self):
+        self.asked = []
+
+    def load(self, reference, field):
+        self.asked.append((reference, field))
+        return Image.new("RGB", (10, 10))
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+SIZE = 300  # bytes of the image above
+
+
+def test_an_image_is_loaded_once():
+    loader = Counting()
+    images = ImageCache(loader, SIZE)
+    assert images.load("a", "image") is images.load("a", "image")
+    assert loader.asked == [("a", "image")]
+
+
+def test_the_least_used_goes_first_and_the_bound_holds():
+    loader = Counting()
+    images = ImageCache(loader, 2 * SIZE)
+    for reference in ("a", "b", "a", "c", "a", "b"):
+        images.load(reference, "image")
+    assert [reference for reference, _ in loader.asked] == ["a", "b", "c", "b"]
+
+
+def test_an_image_beyond_the_bound_is_not_kept():
+    loader = Counting()
+    images = ImageCache(loader, SIZE - 1)
+    images.load("a", "image")
+    images.load("a", "image")
+    assert len(loader.asked) == 2
+
+
+def test_an_old_image_is_loaded_anew():
+    loader, clock = Counting(), Clock()
+    images = ImageCache(loader, SIZE, clock)
+    for clock.now in (0, LIFETIME, LIFETIME + 1, 2 * LIFETIME + 1):
+        images.load("a", "image")
+    assert len(loader.asked) == 2

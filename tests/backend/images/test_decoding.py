@@ -1,0 +1,163 @@
+"""Files as they come from anywhere: bombs, broken ones, animations, and the kinds that cameras make."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from rq.timeouts import JobTimeoutException
+
+from backend.images.decoding import FORMATS, MAX_SCANS, ImageError, decode
+from tests.backend.conftest import png
+
+MAX_PIXELS = 50_000_000
+
+
+def refusal(content):
+    with pytest.raises(ImageError) as caught:
+        decode(content, MAX_PIXELS)
+    assert caught.value.remedy
+    return caught.value.message
+
+
+def saved(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def test_exif_orientation_is_applied():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn right
+    pixels = np.zeros((2, 4, 3), np.uint8)
+    pixels[:, :2] = 255
+    image = decode(saved(Image.fromarray(pixels), "PNG", exif=exif), MAX_PIXELS)
+    assert image.size == (2, 4)
+    assert np.asarray(image)[:, 0, 0].tolist() == [255, 255, 0, 0]
+
+
+def test_transparency_is_shown_on_white():
+    content = saved(Image.new("RGBA", (2, 2), (255, 0, 0, 0)), "PNG")
+    assert decode(content, MAX_PIXELS).getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "CMYK", "I;16", "F"])
+def test_every_kind_of_pixel_becomes_rgb(mode):
+    assert decode(saved(Image.new(mode, (3, 2)), "TIFF"), MAX_PIXELS).mode == "RGB"
+
+
+def animation(kind):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    return saved(frames[0], kind, save_all=True, append_images=frames[1:])
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_animations_and_pages_are_refused(kind):
+    assert "animated" in refusal(animation(kind))
+
+
+def chunk(name, body):
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def bomb(width, height):
+    """A PNG that claims a size and holds no pixels."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("side", [8_000, 12_000, 60_000])
+def test_too_many_pixels_are_refused_before_they_are_decoded(side):
+    assert "pixels" in refusal(bomb(side, side))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no image",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"<html></html>",
+        png()[:40],
+        bomb(4, 4),
+        b"GIF89a",
+    ],
+)
+def test_unreadable_files_are_refused(content):
+    assert "no readable image" in refusal(content)
+
+
+def test_previews_behind_a_photograph_do_not_matter():
+    """Phones write such files; browsers show the first picture."""
+    photograph, preview = Image.new("RGB", (8, 6), "red"), Image.new("RGB", (4, 3), "blue")
+    image = decode(saved(photograph, "MPO", save_all=True, append_images=[preview]), MAX_PIXELS)
+    assert image.size == (8, 6)
+    assert image.getpixel((0, 0))[0] > 200
+
+
+def test_a_jpeg_of_endless_scans_is_refused():
+    """75 bytes cost the time of a whole image."""
+    start, *scans = saved(Image.new("L", (64, 64)), "JPEG", progressive=True).split(b"\xff\xda")
+    last = scans.pop()[:-2]
+    content = b"\xff\xda".join([start, *scans, *[last] * MAX_SCANS]) + b"\xff\xd9"
+    assert f"more than {MAX_SCANS} scans" in refusal(content)
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(200_000_000), 1)),
+        chunk(b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(bytes(2_000_000), 1)),
+        chunk(b"iCCP", b"Profile\0\0" + zlib.compress(bytes(2_000_000), 1)),
+        chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(1_000_000), 1)) * 70,
+    ],
+    ids=["text", "international text", "colour profile", "many texts"],
+)
+def test_what_a_png_holds_beside_its_pixels_is_bounded(chunks):
+    assert "text or colour profile of more than 1 MiB" in refusal(png()[:33] + chunks + png()[33:])
+
+
+@pytest.mark.parametrize("tail", [b"<script>alert(1)</script>", b"PK\x03\x04", b"%PDF-1.7"])
+def test_of_a_file_that_is_two_things_only_the_image_is_read(tail):
+    assert decode(png(5, 3) + tail, MAX_PIXELS).tobytes() == decode(png(5, 3), MAX_PIXELS).tobytes()
+
+
+@pytest.mark.parametrize("error", [JobTimeoutException, MemoryError])
+def test_what_is_no_fault_of_the_file_is_not_laid_to_it(monkeypatch, error):
+    def interrupted(image):
+        raise error
+
+    monkeypatch.setattr("PIL.ImageOps.exif_transpose", interrupted)
+    with pytest.raises(error):
+        decode(png(), MAX_PIXELS, (JobTimeoutException,))
+
+
+def readable(content):
+    try:
+        image = decode(content, 10_000)
+    except ImageError:
+        return False
+    assert image.mode == "RGB"
+    return True
+
+
+@given(
+    st.sampled_from([b"", *(saved(Image.new("P", (3, 2)).convert("RGB"), kind)[:12] for kind in FORMATS)]), st.binary()
+)
+def test_any_bytes_are_an_image_or_refused(start, rest):
+    readable(start + rest)
+
+
+@given(
+    st.sampled_from([saved(Image.effect_noise((9, 7), 50).convert("RGB"), kind) for kind in FORMATS]),
+    st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=8),
+)
+def test_any_damage_to_a_file_leaves_an_image_or_is_refused(content, edits):
+    damaged = bytearray(content)
+    for place, value in edits:
+        damaged[place % len(damaged)] = value
+    assert readable(bytes(damaged)) or damaged != content

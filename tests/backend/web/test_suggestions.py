@@ -1,0 +1,202 @@
+"""What an annotator gets: suggestions, reasons, and clicks that compute nothing twice."""
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from label_studio_sdk.converter.brush import decode_rle
+from label_studio_sdk.label_interface import LabelInterface
+
+from backend.images.cache import ImageCache
+from backend.images.loader import ImageLoader
+from backend.label_studio.client import Studio
+from backend.label_studio.interaction import REASON_MARK, Interaction
+from backend.label_studio.label_config import read_label_config
+from backend.label_studio.request import Click
+from backend.web.app import create_app
+from backend.web.ml_backend import RefAMBackend
+from backend.worker.main import load_refam
+from backend.worker.predict import Predictor
+from refam.config import RefAMConfig
+from tests.backend.conftest import CONFIG, data_uri, png, task
+from tests.backend.label_studio.test_interaction import draft, drawn, point, rectangle, text
+from tests.refam.conftest import random_pipeline, save_sam
+from tests.support.stub_worker import StubSegmenter
+
+RED = data_uri(png(20, 10))
+
+
+@pytest.fixture
+def ask(settings, queue, run_jobs):
+    """Asks, lets the worker run, and asks again: the answer as Label Studio gets it."""
+    client = TestClient(create_app(settings, queue))
+
+    def ask(*results, config=CONFIG, drafts=(), **data):
+        own = {**task(1, data.pop("text", None), RED, **data), "drafts": list(drafts)}
+        params = {"login": None, "password": None, "context": drawn(*results)}
+        body = {"tasks": [own], "project": "7.1", "label_config": config, "params": params}
+        client.post("/predict", json=body)
+        run_jobs()
+        answer = client.post("/predict", json=body).json()
+        (result,) = answer["results"]
+        assert LabelInterface(config).validate_prediction(result, return_errors=True) == []
+        return result
+
+    return ask
+
+
+def mask(result):
+    (region,) = [region for region in result["result"] if region["type"] == "brushlabels"]
+    return decode_rle(region["value"]["rle"]).reshape(10, 20, 4)[..., 3] > 0
+
+
+def shown(result):
+    return [line for region in result["result"] if region["type"] == "textarea" for line in region["value"]["text"]]
+
+
+def test_a_click_alone_selects_what_is_under_it(ask):
+    found = mask(ask(point(25, 50)))
+    assert np.argwhere(found).tolist() == [[5, 5]]
+
+
+def test_clicks_refine_the_typed_text(ask):
+    found = mask(ask(point(75, 50), point(5, 5, positive=False), drafts=[draft(text("left"))]))
+    assert found[5, 15]
+    assert not found[0, 1]
+    assert found.sum() == 100
+
+
+def test_a_typed_text_is_refined_by_the_drafts_clicks(ask):
+    found = mask(ask(text("left"), drafts=[draft(point(75, 50))]))
+    assert found.sum() == 101
+
+
+def test_clicks_refine_the_tasks_own_text(ask):
+    assert mask(ask(point(75, 50), text="left")).sum() == 101
+    assert mask(ask(point(75, 50), text="unusable")).sum() == 1  # no say where there are clicks
+
+
+def test_a_rectangle_is_a_box(ask):
+    found = mask(ask(rectangle(50, 20, 25, 40)))
+    assert np.argwhere(found).min(axis=0).tolist() == [2, 10]
+    assert np.argwhere(found).max(axis=0).tolist() == [5, 14]
+
+
+TWO = """<View><Image name="image" value="$image"/>
+<BrushLabels name="tag" toName="image"><Label value="Cat"/><Label value="Dog"/></BrushLabels>
+<TextArea name="prompt" toName="image"/>
+<KeyPointLabels name="kp" toName="image" smart="true"><Label value="Cat"/><Label value="Dog"/></KeyPointLabels>
+</View>"""
+
+
+def test_the_clicks_label_is_the_masks_label(ask):
+    (region,) = ask(point(label="Dog"), config=TWO, text="left cat")["result"]
+    assert region["value"]["brushlabels"] == ["Dog"]
+
+
+@pytest.mark.parametrize(
+    ("results", "config", "message"),
+    [
+        ([text("a horse")], TWO, "label: the text does not say which label"),
+        ([text("unusable")], CONFIG, "text: The expression holds no word to look for."),
+        ([text("nothing")], CONFIG, "text: nothing in the image answers the text."),
+        ([point(positive=False)], CONFIG, "click: The clicks only say where the mask is not."),
+    ],
+)
+def test_an_annotator_sees_why_there_is_no_mask(ask, queue, results, config, message):
+    result = ask(*results, config=config)
+    typed = [line for entry in results for line in entry["value"].get("text", [])]
+    assert shown(result)[:-1] == typed
+    assert shown(result)[-1].startswith(REASON_MARK + message)
+    assert queue.failures.newest() == []  # the task itself has not failed
+
+
+def test_the_reason_goes_once_there_is_a_mask(ask):
+    result = ask(text("left", f"{REASON_MARK}text: it is empty."))
+    assert shown(result) == ["left"]
+    assert mask(result).sum() == 100
+
+
+def test_without_a_worker_the_annotator_sees_that(settings, queue):
+    model = RefAMBackend(label_config=CONFIG, queue=queue, settings=settings)
+    answer = model.answer([task(1, "left")], drawn(point()))
+    assert "worker: none is running" in shown(answer.results[0])[0]
+    assert answer.errors[0]["field"] == "worker"
+
+
+def test_a_config_without_a_text_area_gets_an_empty_suggestion(settings, queue):
+    config = CONFIG.replace('<TextArea name="prompt" toName="image"/>', "")
+    model = RefAMBackend(label_config=config, queue=queue, settings=settings)
+    assert model.predict([task(1, "left")], drawn(point()))[0]["result"] == []
+
+
+def test_a_removed_click_costs_nothing(settings, queue):
+    model = RefAMBackend(label_config=CONFIG, queue=queue, settings=settings)
+    assert model.predict([task(1, "left")], drawn())[0]["result"] == []
+    assert queue.depths()["interactive"]["waiting"] == 0
+
+
+def test_suggestions_do_not_touch_the_tasks_failure(queue, ask, run_jobs, settings):
+    model = RefAMBackend(label_config=CONFIG, queue=queue, settings=settings)
+    model.predict([task(1, "unusable", RED), task(2, "left")])
+    run_jobs()
+    ask(point(25, 50))
+    assert [failure["task"] for failure in queue.failures.newest()] == ["1"]
+
+
+def test_a_suggestion_is_answered_in_the_same_request(settings, queue, processes):
+    processes.stub_worker(queue)
+    model = RefAMBackend(label_config=CONFIG, queue=queue, settings=settings)
+    model.predict([task(number, f"slow 0.5 {number}", RED) for number in range(2, 8)])
+    (result,) = model.predict([task(1, "left", RED)], drawn(point(75, 50)))
+    assert mask(result).sum() == 101
+    assert queue.depths()["batch"]["waiting"] > 0
+
+
+@pytest.fixture
+def click_request(settings):
+    layout = read_label_config(CONFIG)
+
+    def make(*clicks, text="the goldfish"):
+        return layout.request(task(1, text, RED), settings, "7", Interaction(clicks=clicks))
+
+    return make
+
+
+class Fetches:
+    def __init__(self, settings):
+        self.count = 0
+        self._loader = ImageLoader(settings, Studio(settings))
+
+    def load(self, reference, field):
+        self.count += 1
+        return self._loader.load(reference, field)
+
+
+def test_a_click_fetches_nothing(settings, queue, click_request):
+    fetches = Fetches(settings)
+    predictor = Predictor(StubSegmenter(), ImageCache(fetches, settings.image_cache_bytes), queue, settings)
+    for x in (0.1, 0.2, 0.3):
+        predictor.predict(click_request(Click(x, 0.5)))
+    assert fetches.count == 1
+
+
+def test_a_click_computes_neither_attention_nor_embedding_again(configure, queue, click_request, tmp_path):
+    random_pipeline().save_pretrained(tmp_path / "flux")
+    save_sam(tmp_path / "sam")
+    config = RefAMConfig(
+        model=str(tmp_path / "flux"), sam=str(tmp_path / "sam"), device="cpu", resolution=32, blocks="0-4"
+    )
+    refam = load_refam(config)
+    ran = []
+    refam.backbone.models.transformer.register_forward_pre_hook(lambda *_: ran.append("attention"))
+    refam.sam._predictor.model.image_encoder.register_forward_hook(lambda *_: ran.append("embedding"))
+    settings = configure()
+    images = ImageCache(ImageLoader(settings, Studio(settings)), settings.image_cache_bytes)
+    predictor = Predictor(refam, images, queue, settings)
+    predictor.predict(read_label_config(CONFIG).request(task(1, "the goldfish", RED), settings, "7"))
+    assert sorted(ran) == ["attention", "embedding"]
+    clicks = [Click(0.3, 0.5), Click(0.9, 0.5, positive=False), Click(0.5, 0.1)]
+    for number in range(1, 4):
+        predictor.predict(click_request(*clicks[:number]))
+    predictor.predict(click_request(*clicks, text=None))
+    assert sorted(ran) == ["attention", "embedding"]

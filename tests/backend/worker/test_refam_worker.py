@@ -1,0 +1,35 @@
+"""The real worker with the real method on small random weights: no mask of use, but every part in its place."""
+
+import numpy as np
+from label_studio_sdk.converter.brush import decode_rle
+
+from backend.label_studio.label_config import read_label_config
+from backend.queue.job_queue import JobQueue, Priority
+from tests.backend.conftest import CONFIG, data_uri, png, task
+from tests.refam.conftest import random_pipeline
+
+
+def test_the_real_worker_makes_predictions(configure, connection, processes, environment, tmp_path):
+    random_pipeline().save_pretrained(tmp_path / "flux")
+    for name, value in {"MODEL": tmp_path / "flux", "SAM": "none", "RESOLUTION": 32, "BLOCKS": "0-4"}.items():
+        environment.setenv(f"REFAM_{name}", str(value))
+    settings = configure()
+    queue = JobQueue(connection, settings)
+    layout = read_label_config(CONFIG)
+    picture = data_uri(png(60, 40))
+    texts = ["a largest orange goldfish", ["the red ball", "zebra on the left"], "the of"]
+    requests = [layout.request(task(number, text, picture), settings, "7") for number, text in enumerate(texts)]
+    queue.submit(requests, Priority.BATCH)
+
+    assert processes.start("-m", "backend", "worker", "--burst").wait(120) == 0, processes.log.read_text()
+
+    one, two, unusable = queue.submit(requests, Priority.BATCH)
+    assert one.prediction, one.failure
+    assert one.prediction["model_version"] == settings.model_version
+    assert [len(outcome.prediction["result"]) for outcome in (one, two)] == [1, 2]
+    (region,) = one.prediction["result"]
+    mask = decode_rle(region["value"]["rle"]).reshape(40, 60, 4)[..., 3]
+    assert (region["original_width"], region["original_height"]) == (60, 40)
+    assert set(np.unique(mask)) == {0, 255}
+    assert 0 <= one.prediction["score"] <= 1
+    assert unusable.failure["field"] == "text"

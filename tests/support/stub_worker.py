@@ -1,0 +1,105 @@
+"""A real worker process with a segmenter that needs no model: `python -m tests.support.stub_worker`.
+
+Settings come from the environment.
+The text decides: "left", "right", .. fill that half; "slow N" takes N seconds; "nothing" finds nothing; "crash" raises;
+"die" kills the process; "hang holding .." keeps the interpreter's lock for ever, "hang .." lets no signal through;
+"unusable" is refused as RefAM refuses a text without a usable word. Clicks add or take away their pixel, a box adds its
+inside. "large" needs the memory that caches take, "too large" more; "broken" breaks the device.
+STUB_LOAD=fail: no model.
+STUB_LIFE: seconds until a worker without heartbeat counts as dead. STUB_GRACE: seconds beside a job's timeout.
+"""
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from backend.queue import takeover
+from backend.queue.connection import connect
+from backend.settings import load_settings
+from backend.worker import heartbeat
+from backend.worker.main import work
+from refam.clicks import Clicks
+from refam.config import RefAMConfig
+from refam.errors import ClickError, DeviceBrokenError, DeviceMemoryError, ExpressionError, ModelNotFoundError
+
+
+@dataclass
+class StubSegmentation:
+    mask: NDArray[np.bool_]
+    score: float
+
+
+class StubSegmenter:
+    cached = True
+    segmented = 0
+
+    @property
+    def computed(self) -> dict[str, int]:
+        return {"heatmaps": self.segmented, "image_embeddings": 0}
+
+    def free_memory(self) -> None:
+        self.cached = False
+
+    def segment(self, image: Image.Image, expression: str) -> StubSegmentation:
+        words = expression.split()
+        if "slow" in words:
+            time.sleep(float(words[words.index("slow") + 1]))
+        if "unusable" in words:
+            raise ExpressionError("The expression holds no word to look for.")
+        if "crash" in words:
+            raise RuntimeError("secret detail")
+        if "large" in words and (self.cached or "too" in words):
+            raise DeviceMemoryError("The device has too little memory for this image.")
+        if "broken" in words:
+            raise DeviceBrokenError("The device failed; only a new process can use it again.")
+        if "hang" in words:
+            hang(holding="holding" in words)
+        if "die" in words:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.segmented += 1
+        mask = np.zeros((image.height, image.width), bool)
+        if "nothing" not in words:
+            mask[:, image.width // 2 :] = "right" in words
+            mask[:, : image.width // 2] = "right" not in words
+        return StubSegmentation(mask, 0.75)
+
+    def select(self, image: Image.Image, clicks: Clicks, expression: str | None = None) -> StubSegmentation:
+        if not clicks.decide and expression is None:
+            raise ClickError("The clicks only say where the mask is not.")
+        mask = self.segment(image, expression).mask if expression else np.zeros((image.height, image.width), bool)
+        if clicks.box:
+            mask[int(clicks.box.top) : int(clicks.box.bottom), int(clicks.box.left) : int(clicks.box.right)] = True
+        for point in clicks.points:
+            mask[int(point.y), int(point.x)] = point.on_target
+        return StubSegmentation(mask, 0.5)
+
+
+def hang(holding: bool) -> None:
+    if holding:  # as an extension that never returns
+        ctypes.PyDLL(None).sleep(3600)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    time.sleep(3600)
+
+
+def load(config: RefAMConfig) -> StubSegmenter:
+    if os.environ.get("STUB_LOAD") == "fail":
+        raise ModelNotFoundError(f"REFAM_MODEL: no pipeline in {config.model!r}. Set it to a folder that holds one.")
+    return StubSegmenter()
+
+
+if __name__ == "__main__":
+    settings = load_settings()
+    logging.basicConfig(level=settings.log_level)
+    if life := os.environ.get("STUB_LIFE"):
+        takeover.LIFE, heartbeat.INTERVAL = int(life), 1
+    if grace := os.environ.get("STUB_GRACE"):
+        heartbeat.GRACE = int(grace)
+    sys.exit(work(connect(settings, patient=True), settings, load, burst="--burst" in sys.argv))
