@@ -12,10 +12,19 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from redis import Redis
+from redis.client import Pipeline
 
 __all__ = ["FailureList"]
 
 FAILURES, FAILURE = "refam:failures", "refam:failure"
+
+# Keeps the newest ARGV[1] of the failures KEYS[1], and what KEYS[2] says of them.
+TRIM = """
+for _, task in ipairs(redis.call('ZRANGE', KEYS[1], 0, -ARGV[1] - 1)) do
+    redis.call('ZREM', KEYS[1], task)
+    redis.call('HDEL', KEYS[2], task)
+end
+"""
 
 
 class FailureList:
@@ -24,25 +33,23 @@ class FailureList:
     def __init__(self, connection: Redis, most: int) -> None:
         self._connection = connection
         self._most = most
+        self._trim = connection.register_script(TRIM)
 
-    def note(self, ended: Sequence[tuple[str, str, dict[str, str] | None]]) -> None:
-        """(project, task, failure) puts a task on the list, or takes it off where it has not failed."""
+    def note(self, ended: Sequence[tuple[str, str, dict[str, str] | None]], pipe: Pipeline) -> None:
+        """(project, task, failure) puts a task on the list, or takes it off where it has not failed.
+
+        pipe: the commands are added to it.
+        """
         now = time.time()
-        with self._connection.pipeline() as pipe:
-            for project, task, failure in ended:
-                key = f"{project}/{task}"
-                if failure:
-                    pipe.hset(FAILURE, key, json.dumps({"project": project, "task": task, **failure, "at": now}))
-                    pipe.zadd(FAILURES, {key: now})
-                else:
-                    pipe.hdel(FAILURE, key)
-                    pipe.zrem(FAILURES, key)
-            pipe.zrange(FAILURES, 0, -self._most - 1)
-            surplus = pipe.execute()[-1]
-            if surplus:
-                pipe.hdel(FAILURE, *surplus)
-                pipe.zrem(FAILURES, *surplus)
-                pipe.execute()
+        for project, task, failure in ended:
+            key = f"{project}/{task}"
+            if failure:
+                pipe.hset(FAILURE, key, json.dumps({"project": project, "task": task, **failure, "at": now}))
+                pipe.zadd(FAILURES, {key: now})
+                self._trim(keys=[FAILURES, FAILURE], args=[self._most], client=pipe)
+            else:
+                pipe.hdel(FAILURE, key)
+                pipe.zrem(FAILURES, key)
 
     def newest(self, limit: int = 0) -> list[dict[str, Any]]:
         """The failed tasks, newest first; the newest `limit` of them, unless it is 0."""

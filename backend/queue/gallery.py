@@ -2,7 +2,7 @@
 
 Keys:
     refam:masks         list: JSON {id, project, task, text, score, at}, the newest REFAM_BACKEND_THUMBNAILS of them
-    refam:thumbnails    hash: id -> PNG of THUMBNAIL_BYTES at most
+    refam:thumbnails    hash: id -> JPEG of THUMBNAIL_BYTES at most
 """
 
 import json
@@ -21,32 +21,37 @@ MASKS, THUMBNAILS = "refam:masks", "refam:thumbnails"
 THUMBNAIL_BYTES = 32 * 2**10
 TEXT_LENGTH = 120  # characters that are shown of a text
 
+# Puts an entry and its picture in, and takes out what is more than ARGV[1] of them.
+ADD = """
+redis.call('HSET', KEYS[2], ARGV[3], ARGV[4])
+redis.call('LPUSH', KEYS[1], ARGV[2])
+for _, entry in ipairs(redis.call('LRANGE', KEYS[1], ARGV[1], -1)) do
+    redis.call('HDEL', KEYS[2], cjson.decode(entry).id)
+end
+redis.call('LTRIM', KEYS[1], 0, ARGV[1] - 1)
+"""
+
 
 class Gallery:
     """The newest masks."""
 
     def __init__(self, connection: Redis, settings: Settings) -> None:
         self._connection = connection
+        self._add = connection.register_script(ADD)
         self.size = settings.thumbnails
 
-    def add(self, request: TaskRequest, score: float, png: bytes) -> None:
+    def add(self, request: TaskRequest, score: float, jpeg: bytes) -> None:
         """Show a mask, instead of the oldest one."""
         name = secrets.token_hex(8)
         text = "; ".join(expression.text for expression in request.expressions)[:TEXT_LENGTH]
         ids = {"id": name, "project": request.project[:TEXT_LENGTH], "task": request.task[:TEXT_LENGTH]}
-        with self._connection.pipeline() as pipe:
-            pipe.hset(THUMBNAILS, name, png)
-            pipe.lpush(MASKS, json.dumps({**ids, "text": text, "score": score, "at": time.time()}))
-            pipe.lrange(MASKS, self.size, -1)
-            pipe.ltrim(MASKS, 0, self.size - 1)
-            surplus = pipe.execute()[2]
-        if surplus:
-            self._connection.hdel(THUMBNAILS, *(json.loads(entry)["id"] for entry in surplus))
+        entry = json.dumps({**ids, "text": text, "score": score, "at": time.time()})
+        self._add(keys=[MASKS, THUMBNAILS], args=[self.size, entry, name, jpeg])
 
     def masks(self) -> list[dict[str, Any]]:
         """What is shown, newest first, as {id, project, task, text, score, at}."""
         return [json.loads(entry) for entry in cast(list[bytes], self._connection.lrange(MASKS, 0, -1))]
 
     def thumbnail(self, name: str) -> bytes | None:
-        """The PNG of a mask; None once it is not shown any more."""
+        """The JPEG of a mask; None once it is not shown any more."""
         return cast(bytes | None, self._connection.hget(THUMBNAILS, name))

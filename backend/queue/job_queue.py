@@ -169,8 +169,10 @@ class JobQueue:
     def settle(self, ended: Iterable[tuple[str, str, Outcome]]) -> None:
         """Note how tasks ended: (project, task, outcome) puts a task on the list of failures, or takes it off."""
         ended = list(ended)
-        self.progress.end([(project, task, outcome.prediction is not None) for project, task, outcome in ended])
-        self.failures.note([(project, task, outcome.failure) for project, task, outcome in ended])
+        with self.connection.pipeline() as pipe:
+            self.progress.end([(project, task, end.prediction is not None) for project, task, end in ended], pipe)
+            self.failures.note([(project, task, outcome.failure) for project, task, outcome in ended], pipe)
+            pipe.execute()
 
     def projects(self) -> list[ProjectState]:
         """How far the projects are that had tasks lately.

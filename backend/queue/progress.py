@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from redis import Redis
+from redis.client import Pipeline
 
 from backend.label_studio.request import TaskRequest, is_number
 
@@ -26,6 +27,18 @@ LIFETIME = 30 * 86400  # seconds
 PACE = 50  # tasks that the rate is taken from
 RECENT = 1800  # seconds; what ended before says nothing about the rate
 SAMPLE = 20  # waiting tasks of each project that a look at it checks
+
+# A task that waited waits no more, and counts. KEYS: waiting, masked and pace of its project. ARGV: task, whether it
+# got a mask, now, LIFETIME, PACE, RECENT.
+END = """
+if redis.call('HDEL', KEYS[1], ARGV[1]) == 1 then
+    redis.call('INCRBY', KEYS[2], ARGV[2])
+    redis.call('EXPIRE', KEYS[2], ARGV[4])
+    redis.call('LPUSH', KEYS[3], ARGV[3])
+    redis.call('LTRIM', KEYS[3], 0, ARGV[5] - 1)
+    redis.call('EXPIRE', KEYS[3], ARGV[6])
+end
+"""
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,7 @@ class Progress:
 
     def __init__(self, connection: Redis) -> None:
         self._connection = connection
+        self._end = connection.register_script(END)
 
     def begin(self, requests: Iterable[TaskRequest]) -> None:
         """Note tasks whose jobs have been queued."""
@@ -58,21 +72,16 @@ class Progress:
                 pipe.zrange(ACTIVE, 0, -MAX_PROJECTS - 1)
                 self._drop(pipe.execute()[-1])
 
-    def end(self, ended: Sequence[tuple[str, str, bool]]) -> None:
-        """Note tasks that ended, as (project, task, whether it got a mask). Those that did not wait are not counted."""
-        ended = [entry for entry in ended if is_number(entry[0]) and is_number(entry[1])]
-        with self._connection.pipeline() as pipe:
-            for project, task, _ in ended:
-                pipe.hdel(_waiting(project), task)
-            waited = pipe.execute()
-            for (project, _, masked), did in zip(ended, waited, strict=True):
-                if did:
-                    pipe.incrby(_masked(project), int(masked))
-                    pipe.expire(_masked(project), LIFETIME)
-                    pipe.lpush(_pace(project), time.time())
-                    pipe.ltrim(_pace(project), 0, PACE - 1)
-                    pipe.expire(_pace(project), RECENT)
-            pipe.execute()
+    def end(self, ended: Sequence[tuple[str, str, bool]], pipe: Pipeline) -> None:
+        """Note tasks that ended, as (project, task, whether it got a mask). Those that did not wait are not counted.
+
+        pipe: the commands are added to it.
+        """
+        for project, task, masked in ended:
+            if is_number(project) and is_number(task):
+                keys = [_waiting(project), _masked(project), _pace(project)]
+                arguments = [task, int(masked), time.time(), LIFETIME, PACE, RECENT]
+                self._end(keys=keys, args=arguments, client=pipe)
 
     def forget(self, project: str, tasks: Sequence[str]) -> None:
         """Tasks do not wait any more, though nobody said how they ended."""

@@ -76,6 +76,8 @@ class RedisServer:
             "appendfsync": self._fsync,
             "save": "",
             "maxmemory-policy": "noeviction",
+            # A queued job is a hash with a field of some hundred bytes; as a compact one it takes half the memory.
+            "hash-max-ziplist-value": "1024",
             "logfile": str(self._folder / "redis.log"),
         }
         flags = [part for name, value in options.items() for part in (f"--{name}", value)]

@@ -58,13 +58,13 @@ def status_routes(queue: JobQueue, settings: Settings, check_password: Callable[
         "/thumbnails/{name}",
         dependencies=protected,
         response_class=Response,
-        responses=_content("image/png") | {404: {"model": ErrorBody}},
+        responses=_content("image/jpeg") | {404: {"model": ErrorBody}},
     )
     def thumbnail(name: str) -> Response:
-        png = gallery.thumbnail(name)
-        if png is None:
+        jpeg = gallery.thumbnail(name)
+        if jpeg is None:
             raise RequestError(404, "thumbnail", "it is not kept any more.", "Reload the page.")
-        return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=86400, immutable"})
+        return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400, immutable"})
 
     @routes.post("/retry", dependencies=ours, responses={409: {"model": ErrorBody}})
     def retry(project: str | None = None, task: str | None = None) -> dict[str, int]:

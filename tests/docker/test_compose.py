@@ -166,6 +166,7 @@ def test_redis_takes_its_command_and_loses_nothing() -> None:
             server.wait(10)
     assert (settings["appendonly"], settings["appendfsync"], settings["save"]) == ("yes", "everysec", "")
     assert settings["maxmemory-policy"] == "noeviction"
+    assert settings["hash-max-ziplist-value"] == "1024"
 
 
 def wait_for(ask: Callable[[], Any]) -> Any:

@@ -179,7 +179,7 @@ class TestProgress:
         for mask in masks:
             content = client.get(f"/thumbnails/{mask['id']}").content
             assert len(content) <= THUMBNAIL_BYTES
-            assert Image.open(io.BytesIO(content)).format == "PNG"
+            assert Image.open(io.BytesIO(content)).format == "JPEG"
         assert queue.connection.hlen("refam:thumbnails") == 2
         assert client.get("/thumbnails/0").status_code == 404
 
@@ -203,7 +203,7 @@ class TestProgress:
         assert len(queue.connection.keys("refam:waiting:*")) == 3
         for _ in range(8):
             queue.progress.begin([Request])
-            queue.progress.end([("9", "1", True)])
+            queue.settle([("9", "1", Outcome(prediction={}))])
         assert queue.progress.state("9").done == 8
         assert queue.connection.llen("refam:pace:9") == 4
         assert all(queue.connection.ttl(key) > 0 for key in queue.connection.keys("refam:[wmp]*:*"))
