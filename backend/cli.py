@@ -85,11 +85,15 @@ def prelabel(  # noqa: PLR0917  # typer makes options of them
     """Predict all tasks of a project that lack a prediction, with progress. Stop it at any time, and run it again."""
 
     def run(settings: Settings) -> int:
-        from backend.commands.prelabel import Selection, prelabel, preview  # noqa: PLC0415
+        from backend.commands.selection import Selection  # noqa: PLC0415
 
         selection = Selection(str(project), view=view, limit=limit, only_unlabelled=only_unlabelled)
         if dry_run:
+            from backend.commands.preview import preview  # noqa: PLC0415
+
             return preview(settings, selection, Console(), pictures)
+        from backend.commands.prelabel import prelabel  # noqa: PLC0415
+
         return prelabel(settings, selection, Console(), replace=replace)
 
     _exit_with(run)
@@ -105,9 +109,9 @@ def status(
         from backend.commands.status import tables  # noqa: PLC0415
         from backend.monitoring.status import collect  # noqa: PLC0415
         from backend.queue.connection import connect  # noqa: PLC0415
-        from backend.queue.job_queue import JobQueue  # noqa: PLC0415
+        from backend.queue.shared_state import SharedState  # noqa: PLC0415
 
-        state = collect(JobQueue(connect(settings), settings), settings)
+        state = collect(SharedState.over(connect(settings), settings), settings)
         if as_json:
             typer.echo(json.dumps(state, indent=2))
         else:
@@ -198,13 +202,11 @@ def report(
 
 
 def _control(settings: Settings) -> "Control":
-    from backend.delivery.outbox import Outbox  # noqa: PLC0415
     from backend.monitoring.control import Control  # noqa: PLC0415
     from backend.queue.connection import connect  # noqa: PLC0415
-    from backend.queue.job_queue import JobQueue  # noqa: PLC0415
+    from backend.queue.shared_state import SharedState  # noqa: PLC0415
 
-    queue = JobQueue(connect(settings), settings)
-    return Control(queue, Outbox(queue, settings), settings)
+    return Control.over(SharedState.over(connect(settings), settings), settings)
 
 
 def _name(number: int | None) -> str | None:

@@ -287,6 +287,11 @@ class Settings(BaseSettings):
         """Whether finished predictions are written to Label Studio: its address and a token are known."""
         return self.label_studio_url is not None and self.label_studio_api_key is not None
 
+    def require_label_studio(self, purpose: str) -> None:
+        """Raises SettingsError, naming the purpose, unless Label Studio's address and a token are known."""
+        if not self.writes_back:
+            raise SettingsError(f"Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY {purpose}.")
+
     @property
     def small_bodies_bytes(self) -> int:
         """What all small bodies of requests in memory have together, at most."""

@@ -20,9 +20,9 @@ def worker(settings: Settings) -> bool:
     """Whether the worker has loaded its model and gives heartbeats."""
     from backend.monitoring.status import collect  # noqa: PLC0415
     from backend.queue.connection import connect  # noqa: PLC0415
-    from backend.queue.job_queue import JobQueue  # noqa: PLC0415  # needless for the web server's check
+    from backend.queue.shared_state import SharedState  # noqa: PLC0415  # needless for the web server's check
 
-    workers = collect(JobQueue(connect(settings), settings), settings)["workers"]
+    workers = collect(SharedState.over(connect(settings), settings), settings)["workers"]
     return any(
         entry["hostname"] == socket.gethostname() and entry["heartbeat_seconds_ago"] < STALE for entry in workers
     )

@@ -106,9 +106,6 @@ def rendered(
 ) -> None:
     """Evaluate on rendered scenes that training never saw."""
     from refam import evaluate as evaluation
-    from refam.backbones.flux import FluxBackbone
-    from refam.backbones.flux_models import randomised
-    from refam.pipeline import RefAM
 
     with _reported():
         refam = _load(model, sam, device)
@@ -116,10 +113,7 @@ def rendered(
             report = evaluation.ablate(refam, seed, count, progress=_progress)
             rows = report
         else:
-            backbone = refam.backbone
-            assert isinstance(backbone, FluxBackbone)  # noqa: S101 - the only family there is
-            untrained = RefAM(refam.config, FluxBackbone(randomised(backbone.models, seed), refam.config), refam.sam)
-            report = evaluation.evaluate_rendered(refam, untrained, seed, count, progress=_progress)
+            report = evaluation.evaluate_rendered(refam, refam.untrained(seed), seed, count, progress=_progress)
             rows = {"all": report, **report["by_kind"], **report["controls"]}
     console.print(_result_table(rows))
     if json_file is not None:

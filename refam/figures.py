@@ -14,6 +14,7 @@ from refam.heatmap import Point
 from refam.pipeline import Grounding, Segmentation
 from refam.sinks import shares
 from refam.text import Role, Token
+from refam.tint import tinted
 
 __all__ = ["explanation", "overlay", "save"]
 
@@ -21,7 +22,7 @@ PANEL = 2.4  # inches
 TITLE = 0.4  # inches
 COLUMNS = 7
 HEAT_COLOURS = "magma"
-MASK_COLOUR = (0.0, 0.75, 1.0)
+MASK_COLOUR = (0, 191, 255)
 MASK_OPACITY = 0.55
 ROLE_COLOURS = {
     Role.WORD: "tab:green",
@@ -104,8 +105,7 @@ def _show_heat(
 
 
 def _show_mask(axes: Axes, picture: NDArray[np.uint8], result: Segmentation, title: str) -> None:
-    tint = np.array(MASK_COLOUR) * 255
-    painted = np.where(result.mask[..., None], (1 - MASK_OPACITY) * picture + MASK_OPACITY * tint, 0.6 * picture)
+    painted = tinted(picture.astype(np.float32), result.mask, MASK_COLOUR, MASK_OPACITY, outside=0.6)
     axes.imshow(painted.astype(np.uint8))
     axes.set_title(title, fontsize=9)
 

@@ -1,7 +1,6 @@
 """RefAM from end to end: image and expression in, mask out."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from refam.backbones import Backbone
-from refam.backbones.flux import FluxBackbone
+from refam.backbones.registry import load_backbone
 from refam.cache import LRUCache, image_key
 from refam.clicks import Clicks, click_prompts, clicked_focus
 from refam.config import RefAMConfig
@@ -22,10 +21,9 @@ from refam.refine import best_candidate, best_clicked, propose, score, threshold
 from refam.sam import Candidate, SegmentAnything
 from refam.sinks import find_sinks
 from refam.text import Token, read_text
+from refam.tiny import FLUX_FOLDER
 
 __all__ = ["Grounding", "RefAM", "Segmentation", "Selection", "choose_device"]
-
-TINY = Path(__file__).parent / "tiny" / "weights" / "flux"
 
 
 @dataclass(frozen=True)
@@ -99,18 +97,19 @@ class RefAM:
     def from_config(cls, config: RefAMConfig) -> Self:
         """Load the models. Raises ModelNotFoundError, DeviceError or ConfigError, each with the remedy."""
         device = choose_device(config.device)
-        source = str(TINY) if config.model == "tiny" else config.model
+        source = str(FLUX_FOLDER) if config.model == "tiny" else config.model
         sam = None if config.sam == "none" else SegmentAnything.from_name(config.sam, device, config.image_cache)
-        return cls(config, FluxBackbone.from_config(config, source, device), sam)
+        return cls(config, load_backbone(config, source, device), sam)
 
     def with_settings(self, **changes: Any) -> Self:
         """The same weights under other settings, such as `noun_phrase=False`. Settings that choose weights or a device
         have no effect here, and blocks must be among those loaded (else ConfigError)."""
         config = replace(self.config, **changes)
-        backbone = self.backbone
-        if isinstance(backbone, FluxBackbone):
-            backbone = FluxBackbone(backbone.models, config)
-        return type(self)(config, backbone, self.sam)
+        return type(self)(config, self.backbone.with_config(config), self.sam)
+
+    def untrained(self, seed: int) -> Self:
+        """The same architecture with a transformer that never learned anything; SAM stays as it is."""
+        return type(self)(self.config, self.backbone.randomised(seed), self.sam)
 
     @property
     def computed(self) -> dict[str, int]:

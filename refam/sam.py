@@ -20,6 +20,7 @@ from refam.cache import LRUCache, image_key
 from refam.clicks import Box
 from refam.errors import ModelNotFoundError
 from refam.heatmap import Point
+from refam.tiny import SAM_FOLDER
 from refam.torchvision_standins import import_segment_anything
 
 __all__ = ["Candidate", "SegmentAnything"]
@@ -27,7 +28,6 @@ __all__ = ["Candidate", "SegmentAnything"]
 OFFICIAL = "https://dl.fbaipublicfiles.com/segment_anything/"
 CHECKPOINTS = {"vit_b": "sam_vit_b_01ec64.pth", "vit_l": "sam_vit_l_0b3195.pth", "vit_h": "sam_vit_h_4b8939.pth"}
 WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}  # of the image encoder
-TINY = Path(__file__).parent / "tiny" / "weights" / "sam"
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class SegmentAnything:
 
 
 def _folder(name: str) -> Path:
-    return TINY if name == "tiny" else Path(name).expanduser()
+    return SAM_FOLDER if name == "tiny" else Path(name).expanduser()
 
 
 def _load_folder(folder: Path) -> Any:

@@ -12,18 +12,17 @@ from typing import Literal
 import httpx
 from redis import Redis
 
-import refam
 from backend.errors import BackendError, QueueUnavailableError, SettingsError, TaskError, TemporaryError
 from backend.label_studio.client import TOKEN_REMEDY, Studio, is_personal_token
 from backend.queue.connection import connect
-from backend.queue.job_queue import JobQueue
+from backend.queue.fleet import Fleet
 from backend.settings import Settings, load_settings
 from refam.config import RefAMConfig
 from refam.errors import ConfigError, RefAMError
+from refam.tiny import FLUX_FOLDER, SAM_FOLDER
 
 __all__ = ["Finding", "examine"]
 
-TINY_WEIGHTS = Path(refam.__file__).parent / "tiny" / "weights"
 LICENCE_REMEDY = "Accept the licence on the model's page, then log in with `hf auth login` or set HF_TOKEN."
 PRIVATE_ADDRESS_REMEDY = (
     "From 1.23 on, it refuses loopback and private addresses. Start it with USE_DEFAULT_BANNED_SUBNETS=false, "
@@ -91,7 +90,7 @@ def _torchvision() -> Finding:
 
 def _model(config: RefAMConfig) -> Finding:
     name = config.model
-    folder = TINY_WEIGHTS / "flux" if name == "tiny" else Path(name).expanduser()
+    folder = FLUX_FOLDER if name == "tiny" else Path(name).expanduser()
     if name == "tiny" or folder.exists():
         if (folder / "model_index.json").is_file():
             return Finding("model", "ok", f"{name} in {folder}")
@@ -129,9 +128,9 @@ def _sam(config: RefAMConfig) -> Finding:
     if name == "none":
         return Finding("sam", "ok", "none: masks are thresholded heatmaps")
     if name == "tiny":
-        found = (TINY_WEIGHTS / "sam" / "model.safetensors").is_file()
+        found = (SAM_FOLDER / "model.safetensors").is_file()
         remedy = "" if found else "Install this project again, or run `refam train-tiny`."
-        return Finding("sam", "ok" if found else "wrong", f"tiny in {TINY_WEIGHTS / 'sam'}", remedy)
+        return Finding("sam", "ok" if found else "wrong", f"tiny in {SAM_FOLDER}", remedy)
     if name in ("vit_b", "vit_l", "vit_h"):
         home = Path(os.environ.get("TORCH_HOME") or Path.home() / ".cache" / "torch") / "hub" / "checkpoints"
         if list(home.glob(f"sam_{name}_*.pth")):
@@ -151,7 +150,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
     kind = "REDIS_URL" if settings.redis_url else f"private, in {settings.state_dir}"
     yield Finding("redis", "ok", f"{kind}, version {connection.info('server')['redis_version']}")
     yield from _durability(connection)
-    obstacles = JobQueue(connection, settings).obstacles()
+    obstacles = Fleet(connection, settings).obstacles()
     for obstacle in obstacles:
         yield Finding("worker", "wrong", f"{obstacle['field']}: {obstacle['message']}", obstacle["remedy"])
     if not obstacles:

@@ -4,59 +4,34 @@ Tasks are read in pages, and no more than WINDOW are underway at once, so memory
 queued is finished and written back even if this command ends; run again, it goes on with what is left.
 """
 
-import logging
 import time
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, count, islice
-from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from itertools import islice
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from backend.commands.selection import Selection
 from backend.delivery.desk import Desk
-from backend.errors import SettingsError, TaskError, TemporaryError
-from backend.images.loader import ImageLoader
 from backend.label_studio.client import PAGE, Studio
 from backend.label_studio.label_config import read_label_config
 from backend.label_studio.request import TaskRequest
 from backend.queue.connection import connect
-from backend.queue.job_queue import JobQueue
+from backend.queue.shared_state import SharedState
 from backend.settings import Settings
-from refam.errors import ExpressionError
+from backend.timings import Timings
 
-__all__ = ["INTERRUPTED", "Selection", "Summary", "prelabel", "preview"]
+__all__ = ["INTERRUPTED", "Summary", "prelabel"]
 
-logger = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-Result = TypeVar("Result")
 WINDOW = 5 * PAGE  # tasks underway
 LOOK = 0.5  # seconds between two looks at them
-PATIENCE = (1, 5, 30, 60)  # seconds between tries to read from Label Studio
-PREVIEWED = 4  # tasks of a dry run without a limit
 LISTED = 20  # failed tasks in the summary
 INTERRUPTED = 130  # exit code, as of a program that SIGINT ended
 Task = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which tasks of a project.
-
-    view: those of this tab of the Data Manager.
-    limit: that many at most, not counting those that are skipped.
-    only_unlabelled: without those that somebody has annotated.
-    """
-
-    project: str
-    view: int | None = None
-    limit: int | None = None
-    only_unlabelled: bool = False
 
 
 @dataclass
@@ -77,14 +52,24 @@ class Summary:
             self.failures.append(failure)
 
 
-def prelabel(settings: Settings, selection: Selection, console: Console, *, replace: bool = False) -> int:
+def prelabel(
+    settings: Settings,
+    selection: Selection,
+    console: Console,
+    *,
+    replace: bool = False,
+    timings: Timings | None = None,
+) -> int:
     """Queue a project's tasks and show how they get on. Returns the exit code: 0 if none failed.
 
+    timings: the ordinary ones if absent.
     Raises SettingsError without Label Studio's address and token, and what Desk and Studio raise.
     """
-    queue = JobQueue(connect(settings, patient=True), settings)
-    desk = Desk.open(queue, _studio(settings), settings)
-    for obstacle in queue.obstacles():
+    settings.require_label_studio("to read tasks and write predictions")
+    timings = timings or Timings()
+    shared = SharedState.over(connect(settings, patient=True), settings)
+    desk = Desk.over(shared, Studio(settings, patience=timings.patience), settings, timings)
+    for obstacle in shared.fleet.obstacles():
         console.print(f"[yellow]{escape(obstacle['message'])} {escape(obstacle['remedy'])} Tasks wait until then.[/]")
     run, interrupted = _Run(desk, selection, replace), False
     with _progress(console) as progress:
@@ -101,30 +86,6 @@ def prelabel(settings: Settings, selection: Selection, console: Console, *, repl
         show()
     _print_summary(run, interrupted, console)
     return INTERRUPTED if interrupted else int(run.summary.failed > 0)
-
-
-def preview(settings: Settings, selection: Selection, console: Console, folder: Path) -> int:
-    """Segment a few tasks in this process and write pictures; nothing is queued or stored. Returns the exit code."""
-    from refam.figures import overlay, save  # noqa: PLC0415  # these import torch, which only this needs
-    from refam.pipeline import RefAM  # noqa: PLC0415
-
-    studio = _studio(settings)
-    layout = read_label_config(studio.project(selection.project)["label_config"])
-    refam, loader = RefAM.from_config(settings.refam), ImageLoader(settings, studio)
-    failed = 0
-    tasks = (task for task in _tasks(studio, selection) if not _is_excluded(task, selection))
-    for task in islice(tasks, selection.limit or PREVIEWED):
-        try:
-            request = layout.request(task, settings, selection.project)
-            image = loader.load(request.image, request.image_field)
-            for number, expression in enumerate(request.expressions, 1):
-                path = folder / f"task_{task['id']}_{number}.png"
-                save(overlay(image, expression.text, refam.segment(image, expression.text)), path)
-                console.print(f"task {task['id']}: {escape(expression.text)} -> {path}")
-        except (TaskError, TemporaryError, ExpressionError) as error:
-            failed += 1
-            console.print(f"[red]task {task['id']}: {escape(str(error))}[/]")
-    return int(failed > 0)
 
 
 class _Run:
@@ -148,12 +109,12 @@ class _Run:
 
     def all(self, show: Callable[[], None]) -> None:
         """Supply the workers until nothing is left; `show` is called whenever something may have changed."""
-        project = _patiently(self._desk.studio.project, self._selection.project)
+        project = self._desk.studio.project(self._selection.project)
         read_label_config(project["label_config"])
         self._size = project["task_number"] if self._selection.view is None else None
         tasks = islice(self._needed(), self._selection.limit)
         while page := list(islice(tasks, PAGE)):
-            while self.underway and (len(self.underway) + len(page) > WINDOW or self._desk.queue.is_full()):
+            while self.underway and (len(self.underway) + len(page) > WINDOW or self._desk.shared.jobs.is_full()):
                 self._wait(show)
             self._queue(page, project["label_config"])
             show()
@@ -162,14 +123,14 @@ class _Run:
 
     def _needed(self) -> Iterator[Task]:
         """The selected tasks, without those that have their prediction."""
-        for task in _tasks(self._desk.studio, self._selection):
-            if _is_excluded(task, self._selection) or self._has_prediction(task):
+        for task in self._selection.tasks(self._desk.studio):
+            if self._selection.excludes(task) or self._has_prediction(task):
                 self.summary.skipped += 1
             else:
                 yield task
 
     def _has_prediction(self, task: Task) -> bool:
-        return not self._replace and not _patiently(self._desk.lacks_prediction, task)
+        return not self._replace and not self._desk.lacks_prediction(task)
 
     def _queue(self, page: list[Task], config: str) -> None:
         requests = self._desk.queue_tasks(self._selection.project, config, page, replace=self._replace)
@@ -180,7 +141,7 @@ class _Run:
     def _wait(self, show: Callable[[], None]) -> None:
         time.sleep(LOOK)
         requests = list(self.underway.values())
-        pending = self._desk.outbox.pending(requests)
+        pending = self._desk.outbox.are_due(requests)
         ended = [request.task for request, still in zip(requests, pending, strict=True) if not still]
         for task in ended:
             del self.underway[task]
@@ -188,51 +149,11 @@ class _Run:
         show()
 
     def _conclude(self, tasks: Sequence[str]) -> None:
-        for failure in self._desk.queue.failures.of(self._selection.project, tasks):
+        for failure in self._desk.shared.ledger.failures.of(self._selection.project, tasks):
             if failure is None:
                 self.summary.done += 1
             else:
                 self.summary.fail(failure)
-
-
-def _studio(settings: Settings) -> Studio:
-    if not settings.writes_back:
-        raise SettingsError("Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, to read tasks and write predictions.")
-    return Studio(settings)
-
-
-def _is_excluded(task: Task, selection: Selection) -> bool:
-    return selection.only_unlabelled and bool(task.get("total_annotations"))
-
-
-def _tasks(studio: Studio, selection: Selection) -> Iterator[Task]:
-    """Tasks page by page. A tab is listed first, since tasks may leave it as they get predictions."""
-    pages = _pages(studio, selection)
-    if selection.view is None:
-        yield from chain.from_iterable(pages)
-        return
-    ids = array("q", (task["id"] for task in chain.from_iterable(pages)))  # 8 bytes a task
-    for start in range(0, len(ids), PAGE):
-        yield from _patiently(studio.tasks, selection.project, ids=ids[start : start + PAGE])
-
-
-def _pages(studio: Studio, selection: Selection) -> Iterator[list[dict[str, Any]]]:
-    for number in count(1):
-        tasks = _patiently(studio.tasks, selection.project, number, view=selection.view)
-        if not tasks:
-            return
-        yield tasks
-
-
-def _patiently(ask: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
-    """Ask Label Studio, again if it fails for now. Raises TemporaryError once patience is at its end."""
-    for seconds in PATIENCE:
-        try:
-            return ask(*args, **kwargs)
-        except TemporaryError as error:
-            logger.warning("%s Trying again in %d s.", error, seconds)
-            time.sleep(seconds)
-    return ask(*args, **kwargs)
 
 
 def _progress(console: Console) -> Progress:

@@ -27,7 +27,7 @@ __all__ = ["Claim", "Claims", "Target"]
 
 # Whether the claim is the caller's and was so all the time. If nobody has it any more, it is the caller's again; if
 # somebody else has it, they are told.
-HOLD = """
+EXTEND = """
 local owner = redis.call('GET', KEYS[1])
 if owner and string.sub(owner, 1, #ARGV[1]) ~= ARGV[1] then
     redis.call('APPEND', KEYS[1], '!')
@@ -79,7 +79,7 @@ class Claims:
 
     def __init__(self, connection: Redis) -> None:
         self._connection = connection
-        self._hold = connection.register_script(HOLD)
+        self._extend = connection.register_script(EXTEND)
         self._release = connection.register_script(RELEASE)
 
     def claim(self, targets: Iterable[Target], version: str, seconds: float) -> list[Claim | None]:
@@ -90,12 +90,12 @@ class Claims:
                 pipe.set(claim.key, claim.token, nx=True, px=round(seconds * 1000))
             return [claim if taken else None for claim, taken in zip(claims, pipe.execute(), strict=True)]
 
-    def hold(self, claim: Claim, seconds: float) -> bool:
+    def extend(self, claim: Claim, seconds: float) -> bool:
         """Let a claim last that long from now: whatever is underway shall not deliver once more.
 
         Returns whether nobody else can have delivered since it was given.
         """
-        return bool(self._hold(keys=[claim.key], args=[claim.token, round(seconds * 1000)]))
+        return bool(self._extend(keys=[claim.key], args=[claim.token, round(seconds * 1000)]))
 
     def release(self, claims: Sequence[Claim]) -> None:
         """Give claims back, where nothing was delivered. Those that have expired are others' business."""

@@ -8,38 +8,43 @@ from typing import Any
 
 from backend.delivery.claims import Claim, Claims, Target
 from backend.delivery.outbox import Outbox
+from backend.delivery.schedule import Schedule
 from backend.errors import BackendError, TaskError, TemporaryError
 from backend.label_studio.client import Studio
 from backend.label_studio.label_config import read_label_config
 from backend.label_studio.request import TaskRequest
-from backend.queue.job_queue import JobQueue, Outcome, Priority
+from backend.label_studio.task_reading import read_task
+from backend.queue.job_queue import Priority
+from backend.queue.outcome import Outcome
+from backend.queue.shared_state import SharedState
 from backend.settings import Settings
+from backend.timings import Timings
 
-__all__ = ["SOON", "Desk"]
+__all__ = ["Desk"]
 
 logger = logging.getLogger(__name__)
 
-DELIVERY_SECONDS = 60  # how long a claim covers one write, whose requests time out sooner
-LATEST_WRITE = 20  # seconds after the claim; whoever was held up longer leaves it to others
-UNSURE_SECONDS = 60  # after a write without an answer, which Label Studio may still carry out
-SOON = 1  # seconds
 OWN_VERSIONS = "refam-"
 
 
 @dataclass(frozen=True)
 class Desk:
-    """Queue, outbox, claims and Label Studio, as the worker's jobs and `prelabel` use them together."""
+    """What the worker's jobs and `prelabel` use together to bring predictions to tasks."""
 
-    queue: JobQueue
+    shared: SharedState
     outbox: Outbox
     claims: Claims
+    schedule: Schedule
     studio: Studio
     settings: Settings
+    timings: Timings
 
     @classmethod
-    def open(cls, queue: JobQueue, studio: Studio, settings: Settings) -> "Desk":
-        """A desk with an outbox and claims of its own."""
-        return cls(queue, Outbox(queue, settings), Claims(queue.connection), studio, settings)
+    def over(cls, shared: SharedState, studio: Studio, settings: Settings, timings: Timings | None = None) -> "Desk":
+        """A desk with an outbox, claims and a schedule of its own."""
+        jobs, connection = shared.jobs, shared.connection
+        outbox, claims, schedule = Outbox(connection, jobs), Claims(connection), Schedule(jobs)
+        return cls(shared, outbox, claims, schedule, studio, settings, timings or Timings())
 
     def lacks_prediction(self, task: Mapping[str, Any]) -> bool:
         """Whether a task, as Studio.tasks gives it, has no prediction of this model version yet."""
@@ -56,20 +61,20 @@ class Desk:
         replace: bool = False,
         again: bool = False,
     ) -> list[TaskRequest]:
-        """Queue tasks and have their predictions written. Returns the requests; bad tasks are listed as failures.
+        """Queue tasks and have their predictions posted. Returns the requests; bad tasks are listed as failures.
 
         replace: delete RefAM's predictions of other versions, of tasks that nobody has annotated.
         again: also what failed a moment ago.
         """
-        layout, requests, failed = read_label_config(config), [], []
+        read, requests, failed = read_label_config(config), [], []
         for task in tasks:
             try:
-                requests.append(layout.request(task, self.settings, project))
+                requests.append(read_task(task, read, self.settings, project))
             except TaskError as error:
                 failed.append((project, str(task["id"]), Outcome(failure=error.as_json())))
         requests.sort(key=lambda request: request.image)  # an image that is asked about again is still in memory
-        self.queue.settle(failed)
-        self.queue.submit(requests, Priority.BATCH, again=again)
+        self.shared.ledger.end(failed)
+        self.shared.jobs.submit(requests, Priority.BATCH, again=again)
         self.outbox.add(requests, replace=replace)
         return requests
 
@@ -80,7 +85,7 @@ class Desk:
         """
         version = prediction["model_version"]
         start = time.monotonic()
-        (claim,) = self.claims.claim([target], version, DELIVERY_SECONDS)
+        (claim,) = self.claims.claim([target], version, self.timings.delivery)
         own = [claim] if claim else []
         try:
             stored = self.studio.predictions(target.task)
@@ -89,9 +94,9 @@ class Desk:
             raise
         if _holds(stored, version):
             self.claims.release(own)
-        elif claim is None or time.monotonic() - start > LATEST_WRITE:
-            return max(self.claims.claimed_for(target, version), SOON)
-        elif not self._write(claim, target, prediction):
+        elif claim is None or time.monotonic() - start > self.timings.latest_post:
+            return max(self.claims.claimed_for(target, version), self.timings.soon)
+        elif not self._post(claim, target, prediction):
             stored = self.studio.predictions(target.task)
         self._delete_surplus(stored, version)
         if target.replace and not self.studio.has_annotations(target.task):
@@ -100,17 +105,17 @@ class Desk:
                     self.studio.delete_prediction(old["id"])
         return 0
 
-    def _write(self, claim: Claim, target: Target, prediction: Mapping[str, Any]) -> bool:
+    def _post(self, claim: Claim, target: Target, prediction: Mapping[str, Any]) -> bool:
         """Store a prediction. Returns whether nobody else can have stored one meanwhile."""
         try:
-            self.studio.write(target.project, target.task, prediction)
+            self.studio.post_prediction(target.project, target.task, prediction)
         except TemporaryError:  # it may be stored yet
-            self.claims.hold(claim, UNSURE_SECONDS)
+            self.claims.extend(claim, self.timings.unsure)
             raise
         except TaskError:  # it is not stored
             self.claims.release([claim])
             raise
-        return self.claims.hold(claim, self.settings.claim_seconds)
+        return self.claims.extend(claim, self.settings.claim_seconds)
 
     def _delete_surplus(self, stored: Sequence[Mapping[str, Any]], version: str) -> None:
         """Delete all but the first of a version: a request that was given up may have been carried out very late."""

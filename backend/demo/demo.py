@@ -19,7 +19,6 @@ from typing import Any
 
 import httpx
 import numpy as np
-from label_studio_sdk.converter import brush
 from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
@@ -29,6 +28,7 @@ from rich.table import Table
 from backend.demo.programs import backend_running
 from backend.demo.sample import SampleTask, write_sample
 from backend.errors import ProgramError
+from backend.label_studio.mask_decoding import masks_by_label
 from refam.config import RefAMConfig
 from refam.evaluate import intersection_over_union
 from refam.figures import overlay, save
@@ -167,17 +167,9 @@ def _explain(tasks: Sequence[SampleTask], predictions: dict[int, dict[str, Any]]
     with Progress(console=console) as progress:
         for task in progress.track([t for t in tasks if t.id in predictions], description="pictures drawn"):
             prediction = predictions[task.id]
-            mask = _decode(prediction["result"][0])
+            (mask,) = masks_by_label(prediction["result"], task.mask.size).values()
             results.append(Result(task, mask, float(prediction["score"]), refam.ground(task.image, task.text)))
     return results
-
-
-def _decode(region: dict[str, Any]) -> NDArray[np.bool_]:
-    """Mask of a brush region, bool [H, W], by Label Studio's own decoder."""
-    rgba = brush.decode_rle(region["value"]["rle"])
-    shape = region["original_height"], region["original_width"], 4
-    alpha: NDArray[np.uint8] = np.reshape(rgba, shape)[..., 3]
-    return alpha > 127
 
 
 def _write_pictures(folder: Path, results: Sequence[Result]) -> None:

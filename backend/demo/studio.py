@@ -12,12 +12,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from backend.commands.prelabel import INTERRUPTED, Selection, prelabel
+from backend.commands.prelabel import INTERRUPTED, prelabel
+from backend.commands.selection import Selection
 from backend.demo.local_studio import LocalStudio, connect_backend, make_project, studio_running
 from backend.demo.programs import backend_running
 from backend.demo.sample import write_sample
 from backend.queue.connection import connect
-from backend.queue.job_queue import JobQueue
+from backend.queue.fleet import Fleet
 from backend.settings import Settings
 
 __all__ = ["run"]
@@ -78,6 +79,6 @@ def _sample_project(studio: LocalStudio, count: int) -> int:
 
 def _wait_for_worker(settings: Settings) -> None:
     """Until a worker has loaded the model; where none does, prelabel says why."""
-    queue, deadline = JobQueue(connect(settings), settings), time.monotonic() + WORKER_SECONDS
-    while queue.obstacles() and not queue.problems() and time.monotonic() < deadline:
+    fleet, deadline = Fleet(connect(settings), settings), time.monotonic() + WORKER_SECONDS
+    while fleet.obstacles() and not fleet.problems() and time.monotonic() < deadline:
         time.sleep(0.5)

@@ -1,19 +1,23 @@
 """Label Studio's API. The only module that sends the service's token anywhere, and only to Label Studio."""
 
 import json
+import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import httpx
 
 from backend.errors import RefusedError, TaskError, TemporaryError
 from backend.settings import Settings
+from backend.timings import Timings
 
 __all__ = ["PAGE", "Studio", "is_personal_token"]
 
+logger = logging.getLogger(__name__)
+
 ACCESS_LIFETIME = 240  # seconds; Label Studio's access tokens live for 300
-TIMEOUT = 10  # seconds
 PAGE = 100  # tasks
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND, TOO_MANY_REQUESTS = 401, 403, 404, 429
 TOKEN_REMEDY = "Create a personal access token under Account & Settings in Label Studio and set LABEL_STUDIO_API_KEY."  # noqa: S105
@@ -28,13 +32,24 @@ class Studio:
     """Access to one Label Studio.
 
     transport: replaces the network in tests.
+    timeout: seconds that it may take to answer.
+    patience: seconds before each further try to read what could not be read for now. A worker needs none: its job is
+        tried again.
     """
 
-    def __init__(self, settings: Settings, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        transport: httpx.BaseTransport | None = None,
+        *,
+        timeout: float = Timings().request,
+        patience: Sequence[float] = (),
+    ) -> None:
         self.url = settings.label_studio_url
         self._token = settings.label_studio_api_key
-        self._client = httpx.Client(timeout=TIMEOUT, trust_env=False, transport=transport)
+        self._client = httpx.Client(timeout=timeout, trust_env=False, transport=transport)
         self._access: tuple[str, float] | None = None
+        self._patience = tuple(patience)
 
     def close(self) -> None:
         """Close its connections."""
@@ -111,6 +126,14 @@ class Studio:
         response = self._request("GET", "/api/tasks", params=params)
         return [] if response.status_code == NOT_FOUND else list(_json(response)["tasks"])
 
+    def pages(self, project: str, *, view: int | None = None) -> Iterator[list[dict[str, Any]]]:
+        """All pages of `tasks`."""
+        for number in count(1):
+            page = self.tasks(project, number, view=view)
+            if not page:
+                return
+            yield page
+
     def predictions(self, task: str) -> list[dict[str, Any]]:
         """All predictions of a task; none if there is no such task.
 
@@ -126,7 +149,7 @@ class Studio:
         """Whether somebody has annotated the task."""
         return bool(self.annotations(task))
 
-    def write(self, project: str, task: str, prediction: Mapping[str, Any]) -> None:
+    def post_prediction(self, project: str, task: str, prediction: Mapping[str, Any]) -> None:
         """Store a prediction. Raises RefusedError if Label Studio does not take it.
 
         A task that has been deleted needs none: that is no error.
@@ -146,6 +169,16 @@ class Studio:
         self._request("DELETE", f"/api/predictions/{prediction}/")
 
     def _request(self, method: str, path: str, **content: Any) -> httpx.Response:
+        """Ask with the token, and again with patience, but only what changes nothing."""
+        for seconds in self._patience if method == "GET" else ():
+            try:
+                return self._ask(method, path, **content)
+            except TemporaryError as error:
+                logger.warning("%s Trying again in %g s.", error, seconds)
+                time.sleep(seconds)
+        return self._ask(method, path, **content)
+
+    def _ask(self, method: str, path: str, **content: Any) -> httpx.Response:
         """Ask with the token; once more with a new one where the short-lived one is refused."""
         response = self._send(method, path, headers=self.authorization(), **content)
         if response.status_code == UNAUTHORIZED and self._access:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backend.label_studio.geometry import rectangle_corners
 from backend.label_studio.request import Click, Rectangle
 
 __all__ = ["Interaction", "read_interaction", "reply_in_text"]
@@ -135,12 +136,8 @@ def _click(result: Mapping[str, Any]) -> Click:
 def _rectangle(result: Mapping[str, Any]) -> Rectangle:
     """The upright rectangle around one that may be turned, clockwise about its upper left corner."""
     value = result["value"]
-    turn = math.radians(_number(value.get("rotation"), 0))
     aspect = max(_number(result.get("original_width"), 1), 1) / max(_number(result.get("original_height"), 1), 1)
-    along = value["width"] * math.cos(turn), value["width"] * math.sin(turn) * aspect
-    down = -value["height"] * math.sin(turn) / aspect, value["height"] * math.cos(turn)
-    x = [value["x"] + step for step in (0, along[0], down[0], along[0] + down[0])]
-    y = [value["y"] + step for step in (0, along[1], down[1], along[1] + down[1])]
+    x, y = zip(*rectangle_corners(value, _number(value.get("rotation"), 0), aspect), strict=True)
     return Rectangle(_fraction(min(x)), _fraction(min(y)), _fraction(max(x)), _fraction(max(y)))
 
 

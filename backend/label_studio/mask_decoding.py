@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.draw import polygon2mask
 
+from backend.label_studio.geometry import rectangle_corners
+
 __all__ = ["MaskError", "is_mask", "masks_by_label"]
 
 Mask = NDArray[np.bool_]
@@ -86,13 +88,7 @@ def _polygon(value: Mapping[str, Any], shape: tuple[int, int]) -> Mask:
 def _rectangle(value: Mapping[str, Any], shape: tuple[int, int]) -> Mask:
     """In percent, turned clockwise about its upper left corner."""
     height, width = shape
-    turn = math.radians(value.get("rotation") or 0)
-    corner = np.array([value["y"] * height, value["x"] * width]) / 100
-    along = np.array([math.sin(turn), math.cos(turn)]) * value["width"] * width / 100
-    down = np.array([math.cos(turn), -math.sin(turn)]) * value["height"] * height / 100
-    corners = np.array([corner, corner + along, corner + along + down, corner + down])
-    inside: Mask = polygon2mask(shape, corners - 0.5)
-    return inside
+    return _polygon({"points": rectangle_corners(value, value.get("rotation") or 0, width / height)}, shape)
 
 
 _DECODERS = {

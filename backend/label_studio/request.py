@@ -7,9 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Self
 
-__all__ = ["Click", "Control", "Expression", "Rectangle", "TaskRequest", "is_number"]
-
-DIGITS = 18  # of the largest number that is believed to be Label Studio's
+__all__ = ["Click", "Control", "Expression", "Rectangle", "TaskRequest"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class TaskRequest:
 
     image: what the task's data holds: a URL, a path on Label Studio, or a data URI.
     image_tag: name of the Image tag.
-    task, project: ids in Label Studio, for messages only.
+    task, project: ids in Label Studio, which the prediction is posted to; they do not decide what it is.
     clicks, rectangle: what the annotator pointed at; they belong to the one expression.
     interactive: an annotator waits for it; it is a suggestion, and not the task's prediction.
     """
@@ -94,8 +92,3 @@ class TaskRequest:
         rectangle = Rectangle(**content["rectangle"]) if content["rectangle"] else None
         read = {"expressions": expressions, "controls": controls, "clicks": clicks, "rectangle": rectangle}
         return cls(**{**content, **read})
-
-
-def is_number(name: Any) -> bool:
-    """Whether a project's or task's id is a number such as Label Studio gives."""
-    return isinstance(name, str) and name.isascii() and name.isdigit() and len(name) <= DIGITS

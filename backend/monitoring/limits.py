@@ -2,19 +2,20 @@
 
 from typing import Any
 
-from backend.queue.job_queue import JobQueue
+from backend.queue.job_queue import Priority
+from backend.queue.shared_state import SharedState
 from backend.settings import Settings
 
 __all__ = ["limits"]
 
 
-def limits(queue: JobQueue, settings: Settings) -> dict[str, Any]:
+def limits(shared: SharedState, settings: Settings) -> dict[str, Any]:
     """The bounds in force, each with its use where that is known. Bytes and seconds."""
     return {
         "queue": {
-            "tasks": queue.backlog(),
+            "tasks": shared.jobs.waiting(Priority.BATCH),
             "tasks_max": settings.max_queued,
-            "redis_bytes": queue.memory(),
+            "redis_bytes": shared.jobs.memory(),
             "redis_bytes_max": settings.redis_max_bytes,
         },
         "seconds": {

@@ -6,22 +6,23 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from backend.queue.job_queue import JobQueue
+from backend.monitoring.projects import project_states
+from backend.queue.shared_state import SharedState
 from backend.settings import Settings
 
 __all__ = ["metrics"]
 
 
-def metrics(queue: JobQueue, settings: Settings) -> bytes:
+def metrics(shared: SharedState, settings: Settings) -> bytes:
     """All metrics in Prometheus' text format. Raises redis.exceptions.RedisError."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Queue(queue, settings))
+    registry.register(_State(shared, settings))
     return generate_latest(registry)
 
 
-class _Queue(Collector):
-    def __init__(self, queue: JobQueue, settings: Settings) -> None:
-        self._queue = queue
+class _State(Collector):
+    def __init__(self, shared: SharedState, settings: Settings) -> None:
+        self._shared = shared
         self._settings = settings
 
     def describe(self) -> list[Metric]:
@@ -32,11 +33,11 @@ class _Queue(Collector):
         """The metrics of one moment."""
         yield InfoMetricFamily("refam", "The model.", {"model_version": self._settings.model_version})
         jobs = GaugeMetricFamily("refam_jobs", "Jobs that have not ended.", labels=["queue", "state"])
-        for priority, depth in self._queue.depths().items():
+        for priority, depth in self._shared.jobs.depths().items():
             for state, number in depth.items():
                 jobs.add_metric([priority, state], number)
         yield jobs
-        counts = self._queue.counts()
+        counts = self._shared.counters.totals()
         ended = CounterMetricFamily("refam_jobs_ended", "Jobs that ended, ever.", labels=["outcome"])
         for outcome in ("done", "failed"):
             ended.add_metric([outcome], counts[outcome])
@@ -52,7 +53,7 @@ class _Queue(Collector):
         workers = GaugeMetricFamily("refam_workers", "Live workers.", labels=["device", "model_version", "state"])
         names = ("device", "model_version", "state")
         counts: dict[tuple[str, ...], int] = {}
-        for entry in self._queue.workers():
+        for entry in self._shared.fleet.workers():
             key = tuple(entry.get(name, "") for name in names)
             counts[key] = counts.get(key, 0) + 1
         for labels, number in counts.items():
@@ -60,11 +61,11 @@ class _Queue(Collector):
         return workers
 
     def _projects(self) -> Iterator[Metric]:
-        failed = self._queue.failures.per_project()
+        failed = self._shared.ledger.failures.per_project()
         waiting = GaugeMetricFamily("refam_project_waiting_tasks", "Tasks queued or running.", labels=["project"])
         done = CounterMetricFamily("refam_project_masked_tasks", "Tasks that got a mask.", labels=["project"])
         listed = GaugeMetricFamily("refam_project_failed_tasks", "Tasks that failed last.", labels=["project"])
-        for state in self._queue.projects():
+        for state in project_states(self._shared):
             waiting.add_metric([state.project], state.waiting)
             done.add_metric([state.project], state.done)
             listed.add_metric([state.project], failed[state.project])

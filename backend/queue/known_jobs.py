@@ -1,45 +1,61 @@
-"""RQ's job, held to this project's own functions.
+"""RQ's job, held to this project's own.
 
 A job in Redis names what to call, and RQ calls it, whatever it is: JSON in place of pickle does not keep anyone who
-reaches Redis from running `os.system` in a worker. This does.
+reaches Redis from running `os.system` in a worker. This does: a name is looked up in a table, and nothing is imported.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, ClassVar, Protocol
 
+from redis import Redis
 from rq.job import Job
-from rq.utils import import_attribute
 
-__all__ = ["KnownJob"]
+from backend.queue.job_names import JobName, name_of
 
-# What jobs in Redis name, and where it is found. The names stay as they are when code moves: jobs outlive upgrades.
-FUNCTIONS = {
-    "backend.jobs.run": "backend.worker.predict.run",
-    "backend.studio_jobs.read": "backend.worker.studio_jobs.read",
-    "backend.studio_jobs.write": "backend.worker.studio_jobs.write",
-}
-CALLBACKS = {
-    "backend.jobs.on_failure": "backend.worker.predict.on_failure",
-    "backend.studio_jobs.on_read_failure": "backend.worker.studio_jobs.on_read_failure",
-    "backend.studio_jobs.on_write_failure": "backend.worker.studio_jobs.on_write_failure",
-}
+__all__ = ["Handler", "KnownJob"]
+
+
+class Handler(Protocol):
+    """What a worker does for the jobs of one name."""
+
+    def run(self, *args: Any) -> Any:
+        """Do a job; the arguments and the answer are what JSON can hold."""
+
+    def on_failure(
+        self,
+        job: Job,
+        connection: Redis,
+        kind: type[BaseException],
+        error: BaseException,
+        trace: TracebackType | None,
+    ) -> None:
+        """Called after each exception of `run`, and for a job whose worker died."""
 
 
 class KnownJob(Job):
-    """A job that runs none but FUNCTIONS and CALLBACKS, and calls nobody's webhook."""
+    """A job that runs nothing but what `handlers` has for its name, and calls nobody's webhook."""
+
+    handlers: ClassVar[Mapping[JobName, Handler]] = {}  # processes that only queue jobs have none
+
+    @classmethod
+    def handled_by(cls, handlers: Mapping[JobName, Handler]) -> "type[KnownJob]":
+        """This class with handlers. RQ is given a class, and makes the jobs itself."""
+        return type(cls.__name__, (cls,), {"handlers": handlers})
 
     @property
-    def func(self) -> Any:
-        """What to run. Raises ValueError if it is none of FUNCTIONS."""
-        if self.func_name not in FUNCTIONS or self.instance:
+    def func(self) -> Callable[..., Any]:
+        """What to run. Raises ValueError if the job is none of ours."""
+        handler = self._handler
+        if handler is None or self.instance:
             raise ValueError("the job asks for a function that is not this backend's")
-        return import_attribute(FUNCTIONS[self.func_name])
+        return handler.run
 
     @property
-    def failure_callback(self) -> Callable[..., Any] | None:
-        """What to call when it fails; nothing if it is none of CALLBACKS."""
-        place = CALLBACKS.get(self._failure_callback_name or "")
-        return import_attribute(place) if place else None
+    def failure_callback(self) -> Callable[..., None] | None:
+        """What to call when it fails, whatever is stored; nothing if the job is none of ours."""
+        handler = self._handler
+        return handler.on_failure if handler else None
 
     @property
     def success_callback(self) -> None:
@@ -51,3 +67,8 @@ class KnownJob(Job):
 
     def send_webhooks(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: this backend's jobs have no webhooks."""
+
+    @property
+    def _handler(self) -> Handler | None:
+        name = name_of(self.func_name)
+        return self.handlers.get(name) if name else None

@@ -17,7 +17,8 @@ from typing import cast
 from redis import Redis
 from redis.client import Pipeline
 
-from backend.label_studio.request import TaskRequest, is_number
+from backend.label_studio.numbers import is_number
+from backend.label_studio.request import TaskRequest
 
 __all__ = ["Progress", "ProjectState"]
 
@@ -80,7 +81,7 @@ class Progress:
         for project, task, masked in ended:
             if is_number(project) and is_number(task):
                 keys = [_waiting(project), _masked(project), _pace(project)]
-                arguments = [task, int(masked), time.time(), LIFETIME, PACE, RECENT]
+                arguments: list[str | float] = [task, int(masked), time.time(), LIFETIME, PACE, RECENT]
                 self._end(keys=keys, args=arguments, client=pipe)
 
     def forget(self, project: str, tasks: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ The count is the field `deaths` of the job's own hash.
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from redis import Redis
 from rq import Queue
@@ -25,12 +25,11 @@ from rq.serializers import JSONSerializer
 
 from backend.queue.known_jobs import KnownJob
 
-__all__ = ["ENDED", "LIFE", "MAX_DEATHS", "Sweeper", "TakingQueue"]
+__all__ = ["ENDED", "MAX_DEATHS", "TAKEN", "Sweeper", "TakingQueue"]
 
 logger = logging.getLogger(__name__)
 
 ENDED = (JobStatus.FINISHED, JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED)
-LIFE = 30  # seconds after its last heartbeat that a worker counts as dead and its job as abandoned
 MAX_DEATHS = 3
 POLL = 0.05  # seconds between two looks at empty queues
 AT_ONCE = 100  # jobs woken in one step, so that Redis is never busy for long
@@ -72,7 +71,17 @@ return #due
 
 
 class TakingQueue(Queue):
-    """A queue whose jobs are noted as taken in the same step that takes them."""
+    """A queue whose jobs are noted as taken in the same step that takes them.
+
+    life: seconds after which one that was taken, and not begun, counts as abandoned.
+    """
+
+    life: ClassVar[int] = 0  # processes that only queue jobs take none
+
+    @classmethod
+    def with_life(cls, seconds: int) -> "type[TakingQueue]":
+        """This class for a worker. RQ is given a class, and makes the queues itself."""
+        return type(cls.__name__, (cls,), {"life": seconds})
 
     @classmethod
     def lpop(
@@ -82,7 +91,7 @@ class TakingQueue(Queue):
         assert connection is not None  # noqa: S101  # only optional in RQ's signature
         take = connection.register_script(TAKE)
         deadline = time.monotonic() + (timeout or 0)
-        while not (found := take(keys=[*queue_keys, TAKEN], args=[time.time() + LIFE])):
+        while not (found := take(keys=[*queue_keys, TAKEN], args=[time.time() + cls.life])):
             if timeout is None:
                 return None
             if time.monotonic() > deadline:
@@ -94,9 +103,10 @@ class TakingQueue(Queue):
 class Sweeper:
     """Takes over what dead workers left, and wakes what is due for another try. Every worker may do so at any time."""
 
-    def __init__(self, connection: Redis, queues: Sequence[Queue]) -> None:
+    def __init__(self, connection: Redis, queues: Sequence[Queue], job_class: type[KnownJob]) -> None:
         self._connection = connection
         self._queues = queues
+        self._job_class = job_class
         self._put_back = connection.register_script(PUT_BACK)
         self._wake = connection.register_script(WAKE)
 
@@ -127,7 +137,7 @@ class Sweeper:
     def _take_over(self, key: str, entry: str, job_id: str, deaths: int) -> None:
         """See to an entry of a dead worker."""
         try:
-            job = KnownJob.fetch(job_id, self._connection, JSONSerializer)
+            job = self._job_class.fetch(job_id, self._connection, JSONSerializer)
         except NoSuchJobError:
             self._connection.zrem(key, entry)
             return

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from backend.errors import QueueUnavailableError
 from backend.queue.connection import connect
-from backend.queue.job_queue import JobQueue
+from backend.queue.fleet import Fleet
 from backend.settings import Settings
 from backend.supervisor.redis_server import RedisServer
 
@@ -103,11 +103,11 @@ def up(settings: Settings, say: Say) -> int:
         try:
             if redis:
                 redis.start()
-            queue = JobQueue(connect(settings), settings)
+            fleet = Fleet(connect(settings), settings)
             say(f"redis   ready   {'private, in ' + str(settings.state_dir) if redis else 'REDIS_URL'}")
             for child in children:
                 child.start()
-            if not _announce(settings, queue, children, stop, say):
+            if not _announce(settings, fleet, children, stop, say):
                 return 1
             while not stop.wait(LOOK):
                 if redis and not redis.is_alive():
@@ -138,7 +138,7 @@ def _workers(settings: Settings) -> list[Child]:
     return [Child(f"worker {device}", ["worker"], {"REFAM_DEVICE": device}) for device in settings.devices]
 
 
-def _announce(settings: Settings, queue: JobQueue, children: list[Child], stop: threading.Event, say: Say) -> bool:
+def _announce(settings: Settings, fleet: Fleet, children: list[Child], stop: threading.Event, say: Say) -> bool:
     """Say what is ready. False if the web server cannot start."""
     web, *workers = children
     address = settings.address
@@ -152,7 +152,7 @@ def _announce(settings: Settings, queue: JobQueue, children: list[Child], stop: 
     say(f"web     ready   {address}")
     pids = {str(worker.process.pid) for worker in workers if worker.process}
     while not stop.wait(LOOK):
-        ready = [entry for entry in _registered(queue) if entry["pid"] in pids]
+        ready = [entry for entry in _registered(fleet) if entry["pid"] in pids]
         if len(ready) == len(workers):
             for entry in ready:
                 say(f"worker  ready   {entry['model_version']} on {entry['device']}")
@@ -164,9 +164,9 @@ def _announce(settings: Settings, queue: JobQueue, children: list[Child], stop: 
     return True
 
 
-def _registered(queue: JobQueue) -> list[dict[str, str]]:
+def _registered(fleet: Fleet) -> list[dict[str, str]]:
     try:
-        return queue.workers()
+        return fleet.workers()
     except RedisError:
         return []
 

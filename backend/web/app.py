@@ -1,13 +1,11 @@
-"""The routes that Label Studio calls, and the status. This process holds neither torch nor a model.
+"""The routes that Label Studio calls. This process holds neither torch nor a model.
 
 Errors are JSON: {"error": {"field", "message", "remedy"}}. Bad tasks are no error of the request: their entry in
 `results` is empty, and `errors`, which Label Studio ignores, says why.
 """
 
-import base64
 import json
 import logging
-import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
@@ -22,16 +20,18 @@ from msgspec.structs import asdict
 from redis.exceptions import RedisError
 from starlette.requests import ClientDisconnect
 
-from backend.delivery.outbox import Outbox
-from backend.errors import LabelConfigError, TaskError
+from backend.delivery.known_projects import KnownProjects
+from backend.errors import TaskError
 from backend.label_studio.label_config import read_label_config
 from backend.queue.connection import connect
-from backend.queue.job_queue import JobQueue, Priority
+from backend.queue.shared_state import SharedState
 from backend.settings import Settings
+from backend.timings import Timings
+from backend.web.access import Access
+from backend.web.answers import Answering
 from backend.web.bodies import (
     ContextBody,
     ErrorBody,
-    HintBody,
     PredictBody,
     RequestError,
     SetupBody,
@@ -42,8 +42,9 @@ from backend.web.bodies import (
     parse,
 )
 from backend.web.intake import Intake
-from backend.web.ml_backend import RefAMBackend, refuse
+from backend.web.ml_backend import RefAMBackend
 from backend.web.status_page import status_routes
+from backend.web.webhook import Webhook
 
 __all__ = ["create_app", "serve"]
 
@@ -52,33 +53,37 @@ logger = logging.getLogger(__name__)
 TITLE = "RefAM backend for Label Studio"
 REFUSALS = (400, 401, 403, 408, 413, 422, 503)
 HEADERS = {401: {"WWW-Authenticate": 'Basic realm="RefAM backend"'}, 503: {"Retry-After": "10"}}
-HINT_MAX_BYTES = 32 * 2**20  # of a webhook without password
-MAX_HINTS = 10_000  # jobs of up to 100 tasks each that may wait
 SPARE_THREADS = 16  # beside those that wait for a result
 
 
-def create_app(settings: Settings, queue: JobQueue) -> FastAPI:
-    """The web application. `queue` is shared by all requests."""
+def create_app(settings: Settings, shared: SharedState, timings: Timings | None = None) -> FastAPI:
+    """The web application. `shared` is used by all requests.
+
+    timings: the ordinary ones if absent.
+    """
+    access, timings = Access(settings), timings or Timings()
     app = FastAPI(
         title=TITLE,
         docs_url=None,
         redoc_url=None,
-        dependencies=[Depends(_refuse_other_sites)],
+        dependencies=[Depends(access.check_origin)],
         responses={status: {"model": ErrorBody} for status in REFUSALS},
     )
     threads = anyio.CapacityLimiter(settings.inline_waiters + SPARE_THREADS)
-    check_password = _password_check(settings)
-    protected = [Depends(check_password)]
-    outbox = Outbox(queue, settings)
-    intake = Intake(settings)
+    protected = [Depends(access.check_password)]
+    projects, hook, intake = (
+        KnownProjects(shared.connection),
+        Webhook(shared, settings, access),
+        Intake(settings, timings),
+    )
+    answer = partial(_answer, Answering(shared, settings, timings))
 
     async def in_thread(work: Callable[[], Any]) -> Response:
         """Run `work` and make its JSON beside the event loop, so that /health is never kept waiting."""
         content = await anyio.to_thread.run_sync(lambda: json.dumps(work()), limiter=threads)
         return Response(content, media_type="application/json")
 
-    answer = partial(_answer, queue, settings)
-    app.include_router(status_routes(queue, settings, check_password))
+    app.include_router(status_routes(shared, settings, access))
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -92,7 +97,7 @@ def create_app(settings: Settings, queue: JobQueue) -> FastAPI:
                 body = parse(SetupBody, raw)
                 read_label_config(body.label_config)
                 if body.project_number:
-                    background.add_task(_meet, outbox, body.project_number)
+                    background.add_task(_remember, projects, body.project_number)
                 return {"model_version": settings.model_version}
 
             return await in_thread(check)
@@ -109,29 +114,19 @@ def create_app(settings: Settings, queue: JobQueue) -> FastAPI:
 
     @app.post("/webhook", openapi_extra=described(TasksCreatedBody))
     async def webhook(request: Request, background: BackgroundTasks) -> dict[str, str]:
-        """Label Studio gives up after a second, in the midst of somebody's import, and sends no password."""
-        trusted = not settings.writes_back or "Authorization" in request.headers or settings.basic_auth_user is None
-        if trusted:
-            check_password(request)
+        """Label Studio gives up after a second, in the midst of somebody's import."""
+        trusted = hook.is_trusted(request)
         async with AsyncExitStack() as kept:
-            raw = await kept.enter_async_context(intake.body(request, None if trusted else HINT_MAX_BYTES))
+            raw = await kept.enter_async_context(intake.body(request, hook.limit(trusted)))
             if parse(WebhookBody, raw).action != "TASKS_CREATED":
                 return {"status": "ignored"}
             if settings.writes_back:
-                await anyio.to_thread.run_sync(take_hint, raw, trusted, limiter=threads)
+                await anyio.to_thread.run_sync(hook.follow, raw, trusted, limiter=threads)
             else:
                 body = await anyio.to_thread.run_sync(parse, TasksCreatedBody, raw, limiter=threads)
                 work = partial(answer, body.tasks, body.project.label_config, None, wait=False)
                 background.add_task(_finish, work, kept.pop_all(), threads)
         return {"status": "queued"}
-
-    def take_hint(raw: bytearray, trusted: bool) -> None:
-        """Have tasks read through Label Studio's API: of what is said about them, only their numbers are used."""
-        hint = parse(HintBody, raw)
-        project = str(hint.project.id)
-        if not trusted:
-            _check_hint(outbox.knows_project(project), queue.queues[Priority.STUDIO].count)
-        outbox.read(project, [task.id for task in hint.tasks])
 
     @app.get("/versions", dependencies=protected)
     async def versions() -> dict[str, list[str]]:
@@ -144,20 +139,20 @@ def create_app(settings: Settings, queue: JobQueue) -> FastAPI:
 class _Server(uvicorn.Server):
     """Ends inline waits when it is told to stop, so that stopping does not take a minute."""
 
-    def __init__(self, config: uvicorn.Config, queue: JobQueue) -> None:
+    def __init__(self, config: uvicorn.Config, shared: SharedState) -> None:
         super().__init__(config)
-        self._queue = queue
+        self._jobs = shared.jobs
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._queue.closing.set()
+        self._jobs.closing.set()
         super().handle_exit(sig, frame)
 
 
 def serve(settings: Settings) -> None:
     """Serve until told to stop. Raises QueueUnavailableError if there is no Redis."""
-    queue = JobQueue(connect(settings), settings)
+    shared = SharedState.over(connect(settings), settings)
     config = uvicorn.Config(
-        create_app(settings, queue),
+        create_app(settings, shared),
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -165,26 +160,16 @@ def serve(settings: Settings) -> None:
         server_header=False,
     )
     with suppress(KeyboardInterrupt):  # uvicorn raises it anew once it has stopped
-        _Server(config, queue).run()
+        _Server(config, shared).run()
 
 
 def _answer(
-    queue: JobQueue,
-    settings: Settings,
-    tasks: list[TaskBody],
-    config: str,
-    context: ContextBody | None,
-    *,
-    wait: bool = True,
+    answering: Answering, tasks: list[TaskBody], config: str, context: ContextBody | None, *, wait: bool = True
 ) -> Any:
     """What /predict answers."""
-    entries = [asdict(task) for task in tasks]
     drawn = asdict(context) if context else None
-    try:
-        backend = RefAMBackend(label_config=config, queue=queue, settings=settings)
-        return vars(backend.answer(entries, drawn, wait=wait))  # dataclasses.asdict would copy all masks
-    except LabelConfigError as error:
-        return vars(refuse(entries, drawn, error, queue, settings))
+    answer = answering.answer(config, [asdict(task) for task in tasks], drawn, wait=wait)
+    return vars(answer)  # dataclasses.asdict would copy all masks
 
 
 async def _finish(work: Callable[[], Any], kept: AsyncExitStack, threads: anyio.CapacityLimiter) -> None:
@@ -193,48 +178,10 @@ async def _finish(work: Callable[[], Any], kept: AsyncExitStack, threads: anyio.
         await anyio.to_thread.run_sync(work, limiter=threads)
 
 
-def _meet(outbox: Outbox, project: str) -> None:
+def _remember(projects: KnownProjects, project: str) -> None:
     """Note a project, beside the answer: without Redis, Label Studio shall still show "Connected", and within 3 s."""
     with suppress(RedisError):
-        outbox.meet_project(project)
-
-
-def _password_check(settings: Settings) -> Callable[[Request], None]:
-    user, password = settings.basic_auth_user, settings.basic_auth_pass
-    expected = f"{user}:{password.get_secret_value()}".encode() if user and password else None
-
-    def check(request: Request) -> None:
-        if expected is None:
-            return
-        kind, _, given = request.headers.get("Authorization", "").partition(" ")
-        try:
-            decoded = base64.b64decode(given, validate=True) if kind.lower() == "basic" else b""
-        except ValueError:
-            decoded = b""
-        if not secrets.compare_digest(decoded, expected):  # in constant time
-            remedy = "In Label Studio, give the model basic authentication with BASIC_AUTH_USER and BASIC_AUTH_PASS."
-            raise RequestError(401, "Authorization", "user name or password is missing or wrong.", remedy)
-
-    return check
-
-
-def _refuse_other_sites(request: Request) -> None:
-    """A web page can have its reader's browser send requests here, which names the page's origin; Label Studio's name
-    none."""
-    origin = request.headers.get("Origin")
-    if origin is not None and origin.partition("://")[2] != request.headers.get("Host"):
-        remedy = "Send it from this server's own pages, or without an Origin header."
-        raise RequestError(403, "Origin", "requests from other sites are refused.", remedy)
-
-
-def _check_hint(known: bool, waiting: int) -> None:
-    """Whether a webhook without password is followed: only for projects that have connected, and within bounds."""
-    if not known:
-        remedy = "Connect the backend to the project in Label Studio, with BASIC_AUTH_USER and BASIC_AUTH_PASS."
-        raise RequestError(403, "project", "it has not connected this backend.", remedy)
-    if waiting >= MAX_HINTS:
-        remedy = "Run `refam-backend prelabel` for the project later."
-        raise RequestError(503, "webhook", "too many new tasks wait to be read.", remedy)
+        projects.add(project)
 
 
 def _add_error_handlers(app: FastAPI) -> None:

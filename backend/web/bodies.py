@@ -8,6 +8,7 @@ from msgspec import Meta, Struct, field
 from pydantic import BaseModel
 
 from backend.errors import TaskError
+from backend.label_studio.numbers import LARGEST_NUMBER, is_number
 
 __all__ = [
     "ContextBody",
@@ -23,7 +24,6 @@ __all__ = [
     "parse",
 ]
 
-LARGEST_NUMBER = 2**63 - 1  # of a database's row
 MAX_HINTED = 10_000  # tasks; Label Studio tells of 5,000 at most
 PLACE = re.compile(r" - at `\$(?P<path>.*)`$")
 MISSING = re.compile(r"Object missing required field `(?P<name>.*?)`")
@@ -82,7 +82,7 @@ class SetupBody(Struct):
     def project_number(self) -> str:
         """The project's number; empty if it is not said."""
         number = self.project.partition(".")[0]
-        return number if re.fullmatch(r"[0-9]{1,19}", number) else ""
+        return number if is_number(number) else ""
 
 
 class ProjectBody(Struct):

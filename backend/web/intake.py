@@ -11,12 +11,10 @@ from contextlib import asynccontextmanager, contextmanager
 from fastapi import Request
 
 from backend.settings import SMALL_BODY, Settings
+from backend.timings import Timings
 from backend.web.bodies import RequestError
 
 __all__ = ["Intake"]
-
-ROOM_SECONDS = 20  # that a body waits for room; Label Studio gives up after 100
-BODY_SECONDS = 100  # that a body may take to arrive
 
 
 class Room:
@@ -46,7 +44,8 @@ class Room:
 class Intake:
     """Reads the bodies of requests."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, timings: Timings) -> None:
+        self._timings = timings
         self._largest = settings.request_max_bytes
         self._small, self._large = Room(settings.small_bodies_bytes), Room(settings.large_bodies_bytes)
 
@@ -62,41 +61,39 @@ class Intake:
         size = min(_announced(request, limit), limit)
         room = self._small if size <= SMALL_BODY else self._large
         try:
-            async with asyncio.timeout(ROOM_SECONDS):
+            async with asyncio.timeout(self._timings.room):
                 await room.wait(size)
         except TimeoutError:
-            await _discard(request)  # a sender who is cut off sees no answer
+            await self._discard(request)  # a sender who is cut off sees no answer
             remedy = "Try again in a moment, or select fewer tasks."
             raise RequestError(503, "body", "too many large requests are being read.", remedy) from None
         with room.taken(size):
-            yield await _read(request, limit)
+            yield await self._read(request, limit)
+
+    async def _read(self, request: Request, limit: int) -> bytearray:
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._timings.body):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > limit:
+                        remedy = "Select fewer tasks, or raise REFAM_BACKEND_REQUEST_MAX_BYTES."
+                        raise RequestError(413, "body", f"the request is larger than {limit} bytes.", remedy)
+        except TimeoutError:
+            message = f"the request took longer than {self._timings.body:g} s to arrive."
+            raise RequestError(408, "body", message, "Select fewer tasks, or use a faster network.") from None
+        return body
+
+    async def _discard(self, request: Request) -> None:
+        try:
+            async with asyncio.timeout(self._timings.body):
+                async for _ in request.stream():
+                    pass
+        except TimeoutError:
+            return
 
 
 def _announced(request: Request, unknown: int) -> int:
     """Bytes that a body has, or `unknown` where it comes in chunks."""
     length = request.headers.get("Content-Length", "")
     return int(length) if length.isdecimal() and "Transfer-Encoding" not in request.headers else unknown
-
-
-async def _read(request: Request, limit: int) -> bytearray:
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > limit:
-                    remedy = "Select fewer tasks, or raise REFAM_BACKEND_REQUEST_MAX_BYTES."
-                    raise RequestError(413, "body", f"the request is larger than {limit} bytes.", remedy)
-    except TimeoutError:
-        message = f"the request took longer than {BODY_SECONDS} s to arrive."
-        raise RequestError(408, "body", message, "Select fewer tasks, or use a faster network.") from None
-    return body
-
-
-async def _discard(request: Request) -> None:
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for _ in request.stream():
-                pass
-    except TimeoutError:
-        return

@@ -6,7 +6,6 @@ The page is one static file. It asks /status again and again, and puts what it g
 import base64
 import hashlib
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +13,27 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from backend.delivery.outbox import Outbox
 from backend.errors import SettingsError
-from backend.label_studio.request import is_number
+from backend.label_studio.numbers import is_number
 from backend.monitoring.control import Control
 from backend.monitoring.metrics import metrics
 from backend.monitoring.status import collect
-from backend.queue.gallery import Gallery
-from backend.queue.job_queue import JobQueue
+from backend.queue.shared_state import SharedState
 from backend.settings import Settings
+from backend.web.access import Access
 from backend.web.bodies import ErrorBody, RequestError
 
 __all__ = ["status_routes"]
 
 PAGE = (Path(__file__).with_name("status_page.html")).read_text()
-ASKED_BY = "refam-status-page"  # value of X-Requested-With, which no page of another site can send
 
 
-def status_routes(queue: JobQueue, settings: Settings, check_password: Callable[[Request], None]) -> APIRouter:
+def status_routes(shared: SharedState, settings: Settings, access: Access) -> APIRouter:
     """The routes. What changes something is a POST with a header that browsers let only our own page send."""
     routes = APIRouter()
-    protected, ours = [Depends(check_password)], [Depends(check_password), Depends(_check_sender)]
-    control, gallery = Control(queue, Outbox(queue, settings), settings), Gallery(queue.connection, settings)
+    protected = [Depends(access.check_password)]
+    ours = [*protected, Depends(access.check_sender)]
+    control = Control.over(shared, settings)
     headers = {"Content-Security-Policy": _policy(PAGE), "X-Content-Type-Options": "nosniff", "Vary": "Accept"}
 
     @routes.get("/", responses=_content("text/html"))
@@ -43,16 +41,16 @@ def status_routes(queue: JobQueue, settings: Settings, check_password: Callable[
         """The page for browsers; for Label Studio, the same as /health."""
         if "text/html" not in request.headers.get("Accept", ""):
             return JSONResponse({"status": "UP", "model_class": "RefAMBackend"}, headers={"Vary": "Accept"})
-        check_password(request)
+        access.check_password(request)
         return HTMLResponse(PAGE, headers=headers)
 
     @routes.get("/status", dependencies=protected)
     def status() -> dict[str, Any]:
-        return collect(queue, settings)
+        return collect(shared, settings)
 
     @routes.get("/metrics", dependencies=protected, response_class=Response, responses=_content("text/plain"))
     def prometheus() -> Response:
-        return Response(metrics(queue, settings), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+        return Response(metrics(shared, settings), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     @routes.get(
         "/thumbnails/{name}",
@@ -61,7 +59,7 @@ def status_routes(queue: JobQueue, settings: Settings, check_password: Callable[
         responses=_content("image/jpeg") | {404: {"model": ErrorBody}},
     )
     def thumbnail(name: str) -> Response:
-        jpeg = gallery.thumbnail(name)
+        jpeg = shared.gallery.thumbnail(name)
         if jpeg is None:
             raise RequestError(404, "thumbnail", "it is not kept any more.", "Reload the page.")
         return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400, immutable"})
@@ -90,13 +88,6 @@ def _number(field: str, value: str | None) -> str | None:
     if value is not None and not is_number(value):
         raise RequestError(422, field, "it is no number.", "Give the number that Label Studio shows in its address.")
     return value
-
-
-def _check_sender(request: Request) -> None:
-    """Other sites' pages can make a browser send our password along, but not this header."""
-    if request.headers.get("X-Requested-With") != ASKED_BY:
-        remedy = f"Use the buttons of the status page, or send `X-Requested-With: {ASKED_BY}`."
-        raise RequestError(403, "X-Requested-With", "the request does not come from the status page.", remedy)
 
 
 def _policy(page: str) -> str:

@@ -8,7 +8,6 @@ ends its worker, and so does one that outstays its timeout, because it is fed no
 import faulthandler
 import logging
 import threading
-from contextvars import copy_context
 from datetime import timedelta
 from typing import Any
 
@@ -20,15 +19,15 @@ from rq.utils import now
 from rq.worker import BaseWorker
 from rq.worker_registration import register
 
-from backend.queue import takeover
+from backend.queue.known_jobs import KnownJob
+from backend.queue.takeover import Sweeper
+from backend.timings import Timings
 
 __all__ = ["Heartbeat"]
 
 logger = logging.getLogger(__name__)
 
-INTERVAL = 2  # seconds between heartbeats
 STDERR = 2
-GRACE = 90  # seconds beside its timeout that a job has for its callback and for Redis
 
 
 class Heartbeat:
@@ -37,13 +36,13 @@ class Heartbeat:
     connection: not the worker's own, which waits for a Redis that is gone; this one must not.
     """
 
-    def __init__(self, worker: BaseWorker, connection: Redis) -> None:
+    def __init__(self, worker: BaseWorker, job_class: type[KnownJob], connection: Redis, timings: Timings) -> None:
         self._worker = worker
         self._connection = connection
-        self._sweeper = takeover.Sweeper(connection, worker.queues)
+        self._timings = timings
+        self._sweeper = Sweeper(connection, worker.queues, job_class)
         self._stopped = threading.Event()
-        context = copy_context()  # callbacks of jobs find their worker's Predictor there
-        self._thread = threading.Thread(target=context.run, args=(self._run,), name="heartbeat", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
         """Begin."""
@@ -60,7 +59,7 @@ class Heartbeat:
     def _run(self) -> None:
         overdue = False
         while not overdue:
-            faulthandler.dump_traceback_later(takeover.LIFE, exit=True, file=STDERR)
+            faulthandler.dump_traceback_later(self._timings.life, exit=True, file=STDERR)
             try:
                 executions = list(self._worker.executions.values())
                 self._beat(executions)
@@ -68,7 +67,7 @@ class Heartbeat:
                 overdue = any(map(self._give_up_if_overdue, executions))
             except RedisError as error:
                 logger.warning("No heartbeat: %s: %s", type(error).__name__, error)
-            if self._stopped.wait(INTERVAL):
+            if self._stopped.wait(self._timings.heartbeat):
                 return
 
     def _beat(self, executions: list[Execution]) -> None:
@@ -78,13 +77,13 @@ class Heartbeat:
             pipe.hset(self._worker.key, mapping=entry)
             self._worker.heartbeat(pipeline=pipe)
             for execution in executions:
-                execution.heartbeat(execution.job.started_job_registry, takeover.LIFE, pipe)
+                execution.heartbeat(execution.job.started_job_registry, self._timings.life, pipe)
             pipe.execute()
 
     def _give_up_if_overdue(self, execution: Execution) -> bool:
         """Whether a job has outstayed its timeout, which it only can where no signal reaches it."""
         job = execution.job
-        if now() - execution.created_at < timedelta(seconds=(job.timeout or 0) + GRACE):
+        if now() - execution.created_at < timedelta(seconds=(job.timeout or 0) + self._timings.overdue):
             return False
         logger.error("Job %s hangs; this worker ends.", job.id)
         self._sweeper.give_up(job, JobTimeoutException())

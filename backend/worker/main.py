@@ -14,20 +14,21 @@ from backend.images.cache import ImageCache
 from backend.images.loader import ImageLoader
 from backend.images.prefetch import Prefetcher
 from backend.label_studio.client import Studio
-from backend.queue.job_queue import JobQueue
+from backend.queue.job_names import JobName
+from backend.queue.known_jobs import Handler
+from backend.queue.shared_state import SharedState
 from backend.settings import Settings
-from backend.worker.predict import Predictor, Segmenter, serving
+from backend.timings import Timings
+from backend.worker.predict import Predict
+from backend.worker.predictor import Predictor, Segmenter
 from backend.worker.rq_worker import RefAMWorker
-from backend.worker.studio_jobs import serving_studio
+from backend.worker.studio_jobs import FetchTasks, PostPrediction
 from refam.config import RefAMConfig
 from refam.errors import RefAMError
 
-__all__ = ["DEVICE_BROKEN", "MODEL_MISSING", "load_refam", "work"]
+__all__ = ["bind", "load_refam", "work"]
 
 logger = logging.getLogger(__name__)
-
-DEVICE_BROKEN = 75  # exit code, EX_TEMPFAIL: a new process may find the device well
-MODEL_MISSING = 78  # exit code, EX_CONFIG: nothing but a change of settings or files will help
 
 
 def load_refam(config: RefAMConfig) -> Segmenter:
@@ -38,30 +39,36 @@ def load_refam(config: RefAMConfig) -> Segmenter:
 
 
 def work(
-    connection: Redis, settings: Settings, load: Callable[[RefAMConfig], Segmenter] = load_refam, *, burst: bool = False
+    connection: Redis,
+    settings: Settings,
+    load: Callable[[RefAMConfig], Segmenter] = load_refam,
+    *,
+    timings: Timings | None = None,
+    burst: bool = False,
 ) -> int:
     """Load the model and work until told to stop. Returns the process's exit code.
 
     load: makes the segmenter.
+    timings: the ordinary ones if absent.
     burst: stop when the queues are empty.
     """
-    queue = JobQueue(connection, settings)
-    device = settings.refam.device
+    shared, timings = SharedState.over(connection, settings), timings or Timings()
+    device = f"{socket.gethostname()}/{settings.refam.device}"
     try:
         segmenter = load(settings.refam)
     except RefAMError as error:
-        queue.report_problem(f"{socket.gethostname()}/{device}", _problem(error))
+        shared.fleet.report_problem(device, _problem(error))
         logger.error("The model cannot be loaded: %s", error)
-        return MODEL_MISSING
-    queue.solve_problem(f"{socket.gethostname()}/{device}")
-    studio = Studio(settings)
+        return 1
+    shared.fleet.forget_problem(device)
+    studio = Studio(settings, timeout=timings.request)
     kept = ImageCache(ImageLoader(settings, studio, interrupts=(JobTimeoutException,)), settings.image_cache_bytes)
-    images = Prefetcher(kept, queue.upcoming, settings.prefetch)
-    predictor = Predictor(segmenter, images, queue, settings)
+    images = Prefetcher(kept, shared.jobs.upcoming, settings.prefetch)
+    predictor = Predictor(segmenter, images, shared.gallery, settings)
+    handlers = bind(predictor, Desk.over(shared, studio, settings, timings))
     try:
-        with serving(predictor), serving_studio(Desk.open(queue, studio, settings)):
-            worker = RefAMWorker(queue, settings)
-            worker.work(burst=burst, logging_level=settings.log_level)
+        worker = RefAMWorker(connection, handlers, settings, timings)
+        worker.work(burst=burst, logging_level=settings.log_level)
     except RedisError as error:
         logger.error("Redis is gone (%s).", type(error).__name__)
         return 1
@@ -69,8 +76,17 @@ def work(
         images.close()
     if worker.device_is_broken:
         logger.error("The device is broken; a new process is needed.")
-        return DEVICE_BROKEN
+        return 1
     return 0 if burst or worker.was_told_to_stop else 1
+
+
+def bind(predictor: Predictor, desk: Desk) -> dict[JobName, Handler]:
+    """What this process does for the jobs of each name."""
+    return {
+        JobName.PREDICT: Predict(predictor, desk.shared, desk.settings),
+        JobName.FETCH_TASKS: FetchTasks(desk),
+        JobName.POST_PREDICTION: PostPrediction(desk),
+    }
 
 
 def _problem(error: RefAMError) -> TaskError:

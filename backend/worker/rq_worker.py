@@ -2,8 +2,10 @@
 
 import os
 import socket
+from collections.abc import Mapping
 from typing import Any
 
+from redis import Redis
 from redis.client import Pipeline
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -11,11 +13,13 @@ from rq.utils import now
 from rq.worker import SimpleWorker
 from rq.worker_registration import clean_worker_registry
 
-from backend.queue import takeover
 from backend.queue.connection import connect
-from backend.queue.job_queue import JobQueue
-from backend.queue.known_jobs import KnownJob
+from backend.queue.job_names import JobName
+from backend.queue.job_queue import Priority
+from backend.queue.known_jobs import Handler, KnownJob
+from backend.queue.takeover import TAKEN, TakingQueue
 from backend.settings import Settings
+from backend.timings import Timings
 from backend.worker.heartbeat import Heartbeat
 from refam.errors import DeviceBrokenError
 
@@ -28,19 +32,23 @@ class RefAMWorker(SimpleWorker):
     What RQ does in children and at intervals of minutes, backend.worker.heartbeat does in a thread.
     """
 
-    def __init__(self, queue: JobQueue, settings: Settings) -> None:
+    def __init__(
+        self, connection: Redis, handlers: Mapping[JobName, Handler], settings: Settings, timings: Timings
+    ) -> None:
+        job_class = KnownJob.handled_by(handlers)
         super().__init__(
-            list(queue.queues.values()),
+            [priority.queue_name for priority in Priority],
             name=f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}",
-            connection=queue.connection,
-            job_class=KnownJob,
-            queue_class=takeover.TakingQueue,
+            connection=connection,
+            job_class=job_class,
+            queue_class=TakingQueue.with_life(timings.life),
             serializer=JSONSerializer,
-            worker_ttl=takeover.LIFE,
+            worker_ttl=timings.life,
         )
         self._settings = settings
+        self._timings = timings
         self.device_is_broken = False
-        self._heartbeat = Heartbeat(self, connect(settings))
+        self._heartbeat = Heartbeat(self, job_class, connect(settings), timings)
 
     @property
     def was_told_to_stop(self) -> bool:
@@ -48,7 +56,7 @@ class RefAMWorker(SimpleWorker):
         return self._shutdown_requested_date is not None
 
     def serialize(self) -> dict[str, Any]:
-        """What Redis holds of this worker; `JobQueue.workers` reads it."""
+        """What Redis holds of this worker; `Fleet.workers` reads it."""
         refam = self._settings.refam
         own = {
             "name": self.name,
@@ -61,7 +69,7 @@ class RefAMWorker(SimpleWorker):
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
         """A job is abandoned when the heartbeat stops, however long it may run."""
-        return takeover.LIFE
+        return self._timings.life
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:
         """A worker whose device is broken ends once the job's next try is noted."""
@@ -71,12 +79,12 @@ class RefAMWorker(SimpleWorker):
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """A worker without heartbeat is forgotten after the same time."""
-        super().heartbeat(takeover.LIFE, pipeline)
+        super().heartbeat(self._timings.life, pipeline)
 
     def prepare_execution(self, job: Job) -> Any:
         """From here on the job is noted as running, no longer as taken."""
         execution = super().prepare_execution(job)
-        self.connection.zrem(takeover.TAKEN, job.id)
+        self.connection.zrem(TAKEN, job.id)
         return execution
 
     def clean_registries(self) -> None:

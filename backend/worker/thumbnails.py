@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from refam.tint import tinted
+
 __all__ = ["thumbnail"]
 
 SIDE = 160  # pixels; the file stays below backend.queue.gallery.THUMBNAIL_BYTES whatever it shows
@@ -26,9 +28,8 @@ def thumbnail(image: Image.Image, masks: Sequence[NDArray[np.bool_]]) -> bytes:
     factor = math.ceil(max(image.size) / SIDE)
     mask = Image.fromarray(np.logical_or.reduce(masks).astype(np.uint8) * 255)
     picture = np.asarray(image.reduce(factor), np.float32)  # [h, w, 3]
-    share = np.asarray(mask.reduce(factor), np.float32)[..., None] / 255  # [h, w, 1]
-    tinted = (1 - OPACITY) * picture + OPACITY * np.array(TINT, np.float32)
-    painted = share * tinted + (1 - share) * DIMMED * picture
+    share = np.asarray(mask.reduce(factor), np.float32) / np.float32(255)  # [h, w]
+    painted = tinted(picture, share, TINT, OPACITY, DIMMED)
     file = io.BytesIO()
     Image.fromarray(painted.astype(np.uint8)).save(file, "JPEG", quality=QUALITY)
     return file.getvalue()

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
+
+from refam.config import RefAMConfig
 
 __all__ = ["Backbone", "Piece"]
 
@@ -41,6 +43,14 @@ class Backbone(Protocol):
         Returns [N, h, w]: for N tokens, those of `tokenize` over all texts in order, a map over the h x w patches.
         Values are in [0, 1] and sum to 1 over the tokens in every patch.
         """
+        ...
+
+    def with_config(self, config: RefAMConfig) -> Self:
+        """The same weights under other settings. Raises ConfigError for a setting that they do not allow."""
+        ...
+
+    def randomised(self, seed: int) -> Self:
+        """The same architecture, untrained: what its attention shows was never learned."""
         ...
 
     def forget(self) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from refam.attention import AttentionMean
 from refam.backbones import Piece
 from refam.backbones.flux_attention import AttentionReading, PassCompleteError, blocks_of, open_attention, stopping
-from refam.backbones.flux_models import FluxModels, load_flux, require_block
+from refam.backbones.flux_models import FluxModels, load_flux, randomised, require_block
 from refam.backbones.text_store import TextStore
 from refam.cache import LRUCache, image_key
 from refam.config import RefAMConfig
@@ -35,6 +35,7 @@ class FluxBackbone:
 
     def __init__(self, models: FluxModels, config: RefAMConfig) -> None:
         self.models = models
+        self.config = config
         self._preset = config.preset
         self._blocks = config.block_numbers
         self._seed = config.seed
@@ -60,6 +61,14 @@ class FluxBackbone:
             quantize=config.quantize,
         )
         return cls(models, config)
+
+    def with_config(self, config: RefAMConfig) -> Self:
+        """The same weights under other settings. Raises ConfigError for a resolution or blocks that do not fit them."""
+        return type(self)(self.models, config)
+
+    def randomised(self, seed: int) -> Self:
+        """The same architecture, untrained: what its attention shows was never learned."""
+        return type(self)(randomised(self.models, seed), self.config)
 
     def forget(self) -> None:
         """Keep nothing of the images and texts so far."""

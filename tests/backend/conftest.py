@@ -1,64 +1,28 @@
 """A real Redis server for the session, a database of it for each test, and workers with a stub for the model."""
 
-import base64
-import io
 import os
-import shutil
 import signal
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+import httpx
 import pytest
-from PIL import Image
 from redis import Redis
 
 from backend.queue.connection import connect
+from backend.queue.counters import Counters
+from backend.queue.fleet import Fleet
 from backend.queue.job_queue import JobQueue
+from backend.queue.shared_state import SharedState
+from backend.queue.task_ledger import TaskLedger
 from backend.settings import PREFIX, Settings, load_settings, variables
-from backend.supervisor.redis_server import RedisServer
+from backend.timings import Timings
 from backend.worker.main import work
+from tests.support.private_redis import redis_socket
+from tests.support.processes import Processes, eventually, free_port
 from tests.support.stub_worker import StubSegmenter
 
-ROOT = Path(__file__).parents[2]
-CONFIG = """<View>
-  <Image name="image" value="$image"/>
-  <Text name="expression" value="$text"/>
-  <BrushLabels name="tag" toName="image"><Label value="Object"/></BrushLabels>
-  <TextArea name="prompt" toName="image"/>
-  <KeyPointLabels name="kp" toName="image" smart="true"><Label value="Object"/></KeyPointLabels>
-  <RectangleLabels name="rect" toName="image" smart="true"><Label value="Object"/></RectangleLabels>
-</View>"""
-
-
-def png(width: int = 12, height: int = 8, **options: Any) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (width, height), "red").save(file, "PNG", **options)
-    return file.getvalue()
-
-
-def data_uri(content: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(content).decode()
-
-
-def task(number: int, text: Any, image: str | None = None, **data: Any) -> dict[str, Any]:
-    return {"id": number, "project": 7, "data": {"image": image or data_uri(png()), "text": text, **data}}
-
-
-@pytest.fixture(scope="session")
-def redis_socket() -> Iterator[Path]:
-    """Socket of a private Redis server, started by the code that users start it with."""
-    folder = Path(tempfile.mkdtemp(prefix="refam-"))
-    settings = Settings.model_validate({f"{PREFIX}STATE_DIR": folder})
-    server = RedisServer(settings)
-    server.start()
-    yield settings.redis_socket
-    server.stop()
-    shutil.rmtree(folder)
+__all__ = ["redis_socket"]  # a fixture
 
 
 @pytest.fixture(autouse=True)
@@ -97,64 +61,42 @@ def connection(settings: Settings) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def queue(connection: Redis, settings: Settings) -> JobQueue:
-    return JobQueue(connection, settings)
+def shared(connection: Redis, settings: Settings) -> SharedState:
+    return SharedState.over(connection, settings)
 
 
 @pytest.fixture
-def run_jobs(queue: JobQueue, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+def queue(shared: SharedState) -> JobQueue:
+    return shared.jobs
+
+
+@pytest.fixture
+def fleet(shared: SharedState) -> Fleet:
+    return shared.fleet
+
+
+@pytest.fixture
+def ledger(shared: SharedState) -> TaskLedger:
+    return shared.ledger
+
+
+@pytest.fixture
+def counters(shared: SharedState) -> Counters:
+    return shared.counters
+
+
+@pytest.fixture
+def run_jobs(connection: Redis, settings: Settings) -> Iterator[Callable[[], None]]:
     """Runs all that is queued, in this process, and none of what is to be tried again later."""
-    monkeypatch.setattr("backend.worker.heartbeat.INTERVAL", 3600)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
 
     def run() -> None:
-        assert work(queue.connection, settings, lambda _: StubSegmenter(), burst=True) == 0
+        timings = Timings(heartbeat=3600)
+        assert work(connection, settings, lambda _: StubSegmenter(), timings=timings, burst=True) == 0
 
     yield run
     for number, handler in handlers.items():
         signal.signal(number, handler)
-
-
-class Processes:
-    """Starts this project's programs and ends them after the test."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._running: list[subprocess.Popen[bytes]] = []
-
-    def start(self, *command: str, **variables: str) -> subprocess.Popen[bytes]:
-        """Start `python *command` from the project's root; its output goes to `self.log`."""
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, *command],
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
-                stdout=log,
-                stderr=log,
-            )
-        self._running.append(process)
-        return process
-
-    @property
-    def log(self) -> Path:
-        return self._folder / "processes.log"
-
-    def stub_worker(self, queue: JobQueue, **variables: str) -> subprocess.Popen[bytes]:
-        """A worker process with the stub, once it is ready for jobs."""
-        process = self.start("-m", "tests.support.stub_worker", **variables)
-        eventually(lambda: str(process.pid) in [worker["pid"] for worker in queue.workers()], 120)
-        return process
-
-    def stop_all(self) -> None:
-        for process in self._running:
-            if process.poll() is None:
-                process.terminate()
-        for process in self._running:
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 @pytest.fixture
@@ -164,10 +106,21 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
     processes.stop_all()
 
 
-def eventually(check: Callable[[], Any], seconds: float = 10) -> Any:
-    """The first true answer of `check`, asked again and again."""
-    deadline = time.monotonic() + seconds
-    while not (answer := check()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-    return answer
+@pytest.fixture
+def web(processes: Processes, environment: pytest.MonkeyPatch, connection: Redis) -> Iterator[httpx.Client]:
+    """Address of a real web server, and its process."""
+    port = free_port()
+    process = processes.start("-m", "backend", "serve", REFAM_BACKEND_PORT=str(port))
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=100, trust_env=False)
+
+    def is_up() -> bool:
+        assert process.poll() is None, processes.log.read_text()
+        try:
+            return client.get("/health").is_success
+        except httpx.TransportError:
+            return False
+
+    eventually(is_up, 120)
+    client.process = process  # type: ignore[attr-defined]
+    yield client
+    client.close()

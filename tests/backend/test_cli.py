@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 from backend.cli import app
 from backend.commands import doctor
 from backend.errors import TaskError
-from backend.queue.job_queue import Outcome, Priority
+from backend.queue.job_queue import Priority
+from backend.queue.outcome import Outcome
 from backend.settings import load_settings
-from tests.backend.test_processes import queued
+from tests.support.tasks import requests_of
 
 PAT, DEAD_PAT, LEGACY = "a.good.token", "a.dead.token", "0123456789abcdef0123456789abcdef01234567"
 
@@ -21,11 +22,11 @@ def invoke(*arguments):
     return CliRunner().invoke(app, arguments)
 
 
-def test_status_as_json(queue, settings):
-    queue.submit(queued(settings, "left", "right"), Priority.BATCH)
+def test_status_as_json(queue, settings, ledger, fleet):
+    queue.submit(requests_of(settings, "left", "right"), Priority.BATCH)
     reason = TaskError("text", "it is empty.", "Write one.")
-    queue.settle([("7", "9", Outcome(failure=reason.as_json()))])
-    queue.report_problem("here/cuda", TaskError("REFAM_MODEL", "it is not there.", "Download it."))
+    ledger.end([("7", "9", Outcome(failure=reason.as_json()))])
+    fleet.report_problem("here/cuda", TaskError("REFAM_MODEL", "it is not there.", "Download it."))
     result = invoke("status", "--json")
     assert result.exit_code == 0, result.output
     state = json.loads(result.stdout)
@@ -38,10 +39,10 @@ def test_status_as_json(queue, settings):
     assert state["problems"][0]["device"] == "here/cuda"
 
 
-def test_status_as_tables(queue, settings, monkeypatch):
+def test_status_as_tables(settings, monkeypatch, ledger, fleet):
     monkeypatch.setenv("COLUMNS", "200")
-    queue.settle([("7", "9", Outcome(failure=TaskError("text", "it is [empty].", "Write one.").as_json()))])
-    queue.report_problem("here/cuda", TaskError("REFAM_MODEL", "it is not there.", "Download it."))
+    ledger.end([("7", "9", Outcome(failure=TaskError("text", "it is [empty].", "Write one.").as_json()))])
+    fleet.report_problem("here/cuda", TaskError("REFAM_MODEL", "it is not there.", "Download it."))
     output = invoke("status").output
     for expected in (
         settings.model_version,

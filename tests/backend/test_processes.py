@@ -15,45 +15,13 @@ import httpx
 import pytest
 
 from backend.errors import QueueUnavailableError
-from backend.label_studio.label_config import read_label_config
 from backend.queue.connection import connect
-from backend.queue.job_queue import JobQueue, Priority
+from backend.queue.job_queue import Priority
+from backend.queue.shared_state import SharedState
 from backend.queue.takeover import MAX_DEATHS
 from backend.settings import load_settings
-from backend.worker.main import MODEL_MISSING
-from tests.backend.conftest import CONFIG, ROOT, eventually, task
-from tests.backend.web.test_app import body
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture
-def web(processes, environment, queue):
-    """Address of a real web server, and its process."""
-    port = free_port()
-    process = processes.start("-m", "backend", "serve", REFAM_BACKEND_PORT=str(port))
-    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=100, trust_env=False)
-
-    def is_up():
-        assert process.poll() is None, processes.log.read_text()
-        try:
-            return client.get("/health").is_success
-        except httpx.TransportError:
-            return False
-
-    eventually(is_up, 120)
-    client.process = process
-    yield client
-    client.close()
-
-
-def queued(settings, *texts):
-    layout = read_label_config(CONFIG)
-    return [layout.request(task(number, text), settings, "7") for number, text in enumerate(texts)]
+from tests.support.processes import ROOT, eventually, free_port
+from tests.support.tasks import CONFIG, body, requests_of, task
 
 
 def test_the_web_process_holds_neither_torch_nor_flask_nor_the_model():
@@ -66,8 +34,8 @@ def test_the_web_process_holds_neither_torch_nor_flask_nor_the_model():
     assert modules.isdisjoint({*heavy, "refam.pipeline", "backend.worker.predict", "backend.worker.main"})
 
 
-def test_a_single_task_is_answered_inline(web, processes, queue):
-    processes.stub_worker(queue)
+def test_a_single_task_is_answered_inline(web, processes, fleet):
+    processes.stub_worker(fleet)
     answer = web.post("/predict", json=body(task(1, "left"))).json()
     assert answer["results"][0]["result"][0]["type"] == "brushlabels"
     context = {"result": [{"type": "textarea", "from_name": "prompt", "value": {"text": ["right"]}}]}
@@ -75,16 +43,16 @@ def test_a_single_task_is_answered_inline(web, processes, queue):
     assert prompted["results"][0]["result"][0]["type"] == "brushlabels"
 
 
-def test_bad_input_is_answered_inline_with_its_reason(web, processes, queue):
-    processes.stub_worker(queue)
+def test_bad_input_is_answered_inline_with_its_reason(web, processes, fleet):
+    processes.stub_worker(fleet)
     answer = web.post("/predict", json=body(task(1, "unusable"))).json()
     assert answer["results"] == [[]]
     assert answer["errors"][0]["field"] == "text"
 
 
-def test_health_and_setup_answer_while_the_worker_is_busy_and_many_wait(web, processes, queue):
+def test_health_and_setup_answer_while_the_worker_is_busy_and_many_wait(web, processes, queue, fleet):
     """Label Studio shows "Disconnected" where /health takes longer than 1 s or /setup longer than 3 s."""
-    processes.stub_worker(queue)
+    processes.stub_worker(fleet)
     with ThreadPoolExecutor(60) as pool:
         requests = [body(task(0, "slow 4"))] + [body(task(number, f"left {number}")) for number in range(1, 60)]
         answers = [pool.submit(web.post, "/predict", json=request) for request in requests]
@@ -112,8 +80,8 @@ def test_a_huge_request_keeps_health_answering(web):
     assert answer.result().json()["results"] == [[], []]
 
 
-def test_a_stopped_web_server_lets_those_go_who_wait(web, processes, queue):
-    processes.stub_worker(queue)
+def test_a_stopped_web_server_lets_those_go_who_wait(web, processes, queue, fleet):
+    processes.stub_worker(fleet)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(web.post, "/predict", json=body(task(0, "slow 8")))
         eventually(lambda: queue.depths()["interactive"]["running"] == 1)
@@ -124,9 +92,9 @@ def test_a_stopped_web_server_lets_those_go_who_wait(web, processes, queue):
         assert time.monotonic() - start < 5
 
 
-def test_sigterm_finishes_the_job_then_stops(processes, queue, settings):
-    worker = processes.stub_worker(queue)
-    requests = queued(settings, "slow 2", "left")
+def test_sigterm_finishes_the_job_then_stops(processes, queue, settings, fleet):
+    worker = processes.stub_worker(fleet)
+    requests = requests_of(settings, "slow 2", "left")
     queue.submit(requests, Priority.BATCH)
     eventually(lambda: queue.depths()["batch"]["running"])
     worker.terminate()
@@ -134,61 +102,63 @@ def test_sigterm_finishes_the_job_then_stops(processes, queue, settings):
     first, second = queue.submit(requests, Priority.BATCH)
     assert first.prediction
     assert second is None
-    assert queue.workers() == []
+    assert fleet.workers() == []
 
 
-def test_a_killed_workers_job_is_taken_over(processes, queue, settings):
-    worker = processes.stub_worker(queue, STUB_LIFE="3")
-    requests = queued(settings, "slow 2")
+def test_a_killed_workers_job_is_taken_over(processes, queue, settings, fleet):
+    worker = processes.stub_worker(fleet, STUB_LIFE="3")
+    requests = requests_of(settings, "slow 2")
     queue.submit(requests, Priority.BATCH)
     eventually(lambda: queue.depths()["batch"]["running"])
     worker.kill()
-    processes.stub_worker(queue, STUB_LIFE="3")
+    processes.stub_worker(fleet, STUB_LIFE="3")
     eventually(lambda: queue.submit(requests, Priority.BATCH)[0], 25)
     assert queue.submit(requests, Priority.BATCH)[0].prediction
 
 
 @pytest.mark.parametrize(("text", "timeout"), [("hang holding the interpreter", 600), ("hang beyond signals", 1)])
-def test_a_worker_that_hangs_ends_itself_and_its_job_is_listed(processes, queue, settings, text, timeout):
+def test_a_worker_that_hangs_ends_itself_and_its_job_is_listed(
+    processes, settings, text, timeout, ledger, fleet, connection
+):
     """Neither reaches its time limit by the alarm signal, as a job that sleeps would."""
-    worker = processes.stub_worker(queue, STUB_LIFE="3", STUB_GRACE="1")
-    impatient = JobQueue(queue.connection, settings.model_copy(update={"job_timeout": timeout}))
-    impatient.submit(queued(settings, text), Priority.BATCH)
+    worker = processes.stub_worker(fleet, STUB_LIFE="3", STUB_OVERDUE="1")
+    impatient = SharedState.over(connection, settings.model_copy(update={"job_timeout": timeout})).jobs
+    impatient.submit(requests_of(settings, text), Priority.BATCH)
     assert worker.wait(60) == 1
     assert "Timeout" in processes.log.read_text()
     for _ in range(MAX_DEATHS - 1):
-        if not queue.failures.newest():
-            processes.start("-m", "tests.support.stub_worker", "--burst", STUB_LIFE="3", STUB_GRACE="1").wait(60)
-    processes.stub_worker(queue, STUB_LIFE="3")
-    (failure,) = eventually(queue.failures.newest, 60)
+        if not ledger.failures.newest():
+            processes.start("-m", "tests.support.stub_worker", "--burst", STUB_LIFE="3", STUB_OVERDUE="1").wait(60)
+    processes.stub_worker(fleet, STUB_LIFE="3")
+    (failure,) = eventually(ledger.failures.newest, 60)
     assert "died again and again" in failure["message"] or "longer than" in failure["message"]
 
 
-def test_a_job_that_kills_every_worker_is_listed(processes, queue, settings):
-    requests = queued(settings, "die")
+def test_a_job_that_kills_every_worker_is_listed(processes, queue, settings, ledger, fleet):
+    requests = requests_of(settings, "die")
     queue.submit(requests, Priority.BATCH)
     for _ in range(MAX_DEATHS):
         processes.start("-m", "tests.support.stub_worker", STUB_LIFE="2").wait(120)
-    processes.stub_worker(queue, STUB_LIFE="2")
-    (failure,) = eventually(queue.failures.newest, 60)
+    processes.stub_worker(fleet, STUB_LIFE="2")
+    (failure,) = eventually(ledger.failures.newest, 60)
     assert "died again and again" in failure["message"]
     assert queue.submit(requests, Priority.BATCH)[0].failure["message"] == failure["message"]
 
 
-def test_a_long_job_lives_by_its_heartbeat_and_retries_come_back(processes, queue, settings):
-    processes.stub_worker(queue, STUB_LIFE="2")
-    processes.stub_worker(queue, STUB_LIFE="2")  # would take over what it believes dead
-    requests = queued(settings, "slow 6", "crash")
+def test_a_long_job_lives_by_its_heartbeat_and_retries_come_back(processes, queue, settings, ledger, counters, fleet):
+    processes.stub_worker(fleet, STUB_LIFE="2")
+    processes.stub_worker(fleet, STUB_LIFE="2")  # would take over what it believes dead
+    requests = requests_of(settings, "slow 6", "crash")
     queue.submit(requests, Priority.BATCH)
-    eventually(lambda: [entry["state"] for entry in queue.workers()].count("busy"))
+    eventually(lambda: [entry["state"] for entry in fleet.workers()].count("busy"))
     eventually(lambda: all(queue.submit(requests, Priority.BATCH)), 30)
-    assert (queue.counts()["done"], queue.counts()["failed"]) == (1, 1)
-    assert "RuntimeError" in queue.failures.newest()[0]["message"]
+    assert (counters.totals()["done"], counters.totals()["failed"]) == (1, 1)
+    assert "RuntimeError" in ledger.failures.newest()[0]["message"]
 
 
-def test_a_missing_model_is_said_and_tasks_wait_for_a_worker_that_has_it(processes, queue, web):
+def test_a_missing_model_is_said_and_tasks_wait_for_a_worker_that_has_it(processes, web, fleet):
     broken = processes.start("-m", "tests.support.stub_worker", STUB_LOAD="fail")
-    assert broken.wait(30) == MODEL_MISSING
+    assert broken.wait(30) == 1
     answer = web.post("/predict", json=body(task(1, "left"))).json()
     assert answer["results"] == [[]]
     assert answer["errors"][0]["field"] == "REFAM_MODEL"
@@ -196,15 +166,15 @@ def test_a_missing_model_is_said_and_tasks_wait_for_a_worker_that_has_it(process
     state = web.get("/status").json()
     assert [problem["field"] for problem in state["problems"]] == ["REFAM_MODEL"]
     assert state["failures"] == []
-    processes.stub_worker(queue)
+    processes.stub_worker(fleet)
     assert web.post("/predict", json=body(task(1, "left"))).json()["results"][0]["result"]
     assert web.get("/status").json()["problems"] == []
 
 
-def test_credentials_are_not_logged(processes, queue, environment, web):
+def test_credentials_are_not_logged(processes, environment, web, fleet):
     secrets = ("hush-user", "hush-query", "hush-key")
     environment.setenv("LABEL_STUDIO_API_KEY", secrets[2])
-    processes.stub_worker(queue, REFAM_BACKEND_LOG_LEVEL="DEBUG", LABEL_STUDIO_URL="http://127.0.0.1:1")
+    processes.stub_worker(fleet, REFAM_BACKEND_LOG_LEVEL="DEBUG", LABEL_STUDIO_URL="http://127.0.0.1:1")
     for image in (f"https://{secrets[0]}@example.invalid/a.png", f"http://127.0.0.1:2/a.png?token={secrets[1]}"):
         web.post("/predict", json=body(task(1, "left", image=image)))
     log = processes.log.read_text()
@@ -224,25 +194,25 @@ def running_up(processes, environment, tmp_path):
     return process
 
 
-def test_up_starts_all_restarts_what_dies_and_stops_all(processes, running_up, environment):
+def test_up_starts_all_restarts_what_dies_and_stops_all(processes, running_up, environment, fleet, connection):
     settings = load_settings()
     log = processes.log.read_text()
     assert "redis   ready" in log
     assert "web     ready" in log
     assert settings.redis_socket.parent.stat().st_mode & 0o777 == 0o700
-    queue = JobQueue(connect(settings), settings)
-    assert queue.problems()[0]["field"] == "REFAM_MODEL"
-    queue.submit(queued(settings, "left"), Priority.BATCH)
+    queue = SharedState.over(connect(settings), settings).jobs
+    assert fleet.problems()[0]["field"] == "REFAM_MODEL"
+    queue.submit(requests_of(settings, "left"), Priority.BATCH)
 
     second = processes.start("-m", "backend", "up")
     assert second.wait(20) == 1
     assert "Another `refam-backend up`" in processes.log.read_text()
 
-    os.kill(queue.connection.info("server")["process_id"], signal.SIGKILL)
+    os.kill(connection.info("server")["process_id"], signal.SIGKILL)
     eventually(lambda: "redis stopped; starting it again" in processes.log.read_text())
     eventually(lambda: connect_or_none(settings))
     assert queue.depths()["batch"]["waiting"] == 1  # it came back from the append-only file
-    redis_pid = queue.connection.info("server")["process_id"]
+    redis_pid = connection.info("server")["process_id"]
 
     running_up.send_signal(signal.SIGINT)
     assert running_up.wait(30) == 0

@@ -18,7 +18,7 @@ from refam.backbones.flux import FluxBackbone, pack, patch_ids
 from refam.backbones.flux_attention import AttentionReading, PassCompleteError, open_attention, stopping
 from refam.backbones.flux_models import blocks_up_to, load_flux
 from refam.config import RefAMConfig
-from refam.pipeline import TINY
+from refam.tiny import FLUX_FOLDER
 
 __all__ = ["FLUX1_DEV", "Shape", "passes", "prepare"]
 
@@ -80,7 +80,7 @@ def random_transformer(config: dict[str, Any], device: str) -> Any:
 
 def backbone_of(transformer: Any) -> FluxBackbone:
     """A backbone with the embedded text encoders and VAE, which no pass touches."""
-    models = load_flux(str(TINY), None, 0, torch.device("cpu"))
+    models = load_flux(str(FLUX_FOLDER), None, 0, torch.device("cpu"))
     return FluxBackbone(replace(models, transformer=transformer), CONFIG)
 
 

@@ -11,6 +11,7 @@ from backend.label_studio.client import PAGE, Studio
 from backend.queue.job_queue import Priority
 from tests.bench.measurement import MIB, Measurement
 from tests.bench.stack import CONFIG, PROJECT, Stack, running
+from tests.support.rq_queues import rq_queue
 
 __all__ = ["BENCHMARKS"]
 
@@ -50,12 +51,13 @@ def _prelabel_peak(count: int) -> int:
 
 def _written(stack: Stack) -> Iterator[None]:
     """At each step, note what is due as written."""
-    outbox, batch = Outbox(stack.queue, stack.settings), stack.queue.queues[Priority.BATCH]
+    redis = stack.shared.connection
+    outbox, batch = Outbox(redis, stack.shared.jobs), rq_queue(redis, Priority.BATCH)
     while True:
         for job in batch.get_job_ids():
             if targets := outbox.due(job):
                 for target in targets:
-                    outbox.settle(job, target)
+                    outbox.remove(job, target)
                 batch.remove(job)
         yield
 
@@ -71,14 +73,14 @@ def _high_water(pid: int) -> int:
 def _enqueue(count: int) -> tuple[float, float]:
     """Bytes of Redis a queued task, and tasks queued a second."""
     with running() as stack:
-        desk = Desk.open(stack.queue, Studio(stack.settings), stack.settings)
-        redis = stack.queue.connection
+        desk = Desk.over(stack.shared, Studio(stack.settings), stack.settings)
+        redis = stack.shared.connection
         before = redis.info("memory")["used_memory"]
         start = time.perf_counter()
         for first in range(1, count + 1, PAGE):
             desk.queue_tasks(str(PROJECT), CONFIG, [_task(number) for number in range(first, first + PAGE)])
         seconds = time.perf_counter() - start
-        if stack.queue.queues[Priority.BATCH].count != count:
+        if stack.shared.jobs.waiting(Priority.BATCH) != count:
             raise RuntimeError("not all tasks were queued")
         return (redis.info("memory")["used_memory"] - before) / count, count / seconds
 

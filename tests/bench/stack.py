@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from backend.queue.connection import connect
-from backend.queue.job_queue import JobQueue
+from backend.queue.shared_state import SharedState
 from backend.settings import PREFIX, load_settings, variables
 from backend.supervisor.redis_server import RedisServer
 from tests.support.label_studio import ACCESS, PAT
@@ -53,7 +53,7 @@ class Stack:
             self.settings = load_settings()
         self._redis = RedisServer(self.settings)
         self._redis.start()
-        self.queue = JobQueue(connect(self.settings), self.settings)
+        self.shared = SharedState.over(connect(self.settings), self.settings)
         self.web = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=100, trust_env=False)
         headers = {"Authorization": f"Bearer {ACCESS}"}
         self.studio = httpx.Client(base_url=address, headers=headers, timeout=100, trust_env=False)
@@ -93,7 +93,7 @@ class Stack:
         values = {"BENCH_SLEEP": str(seconds)} | ({} if core is None else {"BENCH_CORE": str(core)})
         workers = [self.run("tests.bench.model", **values) for _ in range(count)]
         pids = {str(worker.pid) for worker in workers}
-        self.until(lambda: pids <= {worker["pid"] for worker in self.queue.workers()})
+        self.until(lambda: pids <= {worker["pid"] for worker in self.shared.fleet.workers()})
         return workers
 
     def add_tasks(self, count: int, side: int = 512) -> list[dict[str, Any]]:
@@ -128,7 +128,7 @@ class Stack:
             process.wait(30)
             self._processes.remove(process)
         if not processes:
-            self.queue.connection.close()
+            self.shared.connection.close()
             self.web.close()
             self.studio.close()
             self._redis.stop()

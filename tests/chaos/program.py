@@ -10,22 +10,21 @@ import sys
 from functools import partial
 
 from backend.cli import app
-from backend.label_studio import client
-from backend.queue import takeover
 from backend.supervisor import up
+from backend.timings import Timings
 
 
-def use_stub() -> None:
+def change_worker() -> None:
     from backend.worker import main  # noqa: PLC0415  # the web process must not load it
     from tests.support.stub_worker import load  # noqa: PLC0415
 
-    main.work = partial(main.work, load=load)
+    stub = {"load": load} if os.environ["CHAOS_MODEL"] == "stub" else {}
+    timings = Timings(life=int(os.environ["CHAOS_LIFE"]), request=float(os.environ["CHAOS_STUDIO_TIMEOUT"]))
+    main.work = partial(main.work, timings=timings, **stub)
 
 
 if __name__ == "__main__":
     up.PROGRAM = (sys.executable, "-m", "tests.chaos.program")
-    takeover.LIFE = int(os.environ["CHAOS_LIFE"])
-    client.TIMEOUT = float(os.environ["CHAOS_STUDIO_TIMEOUT"])
-    if "worker" in sys.argv and os.environ["CHAOS_MODEL"] == "stub":
-        use_stub()
+    if "worker" in sys.argv:
+        change_worker()
     app()

@@ -12,10 +12,10 @@ import httpx
 
 from backend.demo.local_studio import LocalStudio, connect_backend, make_project, studio_running
 from backend.demo.programs import free_port
-from tests.backend.conftest import CONFIG
 from tests.chaos.studio import Faults, patiently
 from tests.e2e.api import Api, api_of
 from tests.support.label_studio import DROPPED, Answer, Replier, serve
+from tests.support.tasks import CONFIG
 
 __all__ = ["RealStudio", "real_studio"]
 

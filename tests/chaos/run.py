@@ -21,15 +21,15 @@ from redis.exceptions import RedisError
 from backend.demo.programs import free_port
 from backend.errors import QueueUnavailableError
 from backend.queue.connection import connect
-from backend.queue.job_queue import JobQueue
+from backend.queue.shared_state import SharedState
 from backend.queue.takeover import TAKEN
 from backend.settings import Settings, variables
-from tests.backend.conftest import ROOT
 from tests.chaos.real_studio import real_studio
 from tests.chaos.saboteur import Saboteur
 from tests.chaos.studio import ChaosStudio, Faults, patiently, stand_in
 from tests.chaos.tasks import draw_tasks
 from tests.chaos.users import Users
+from tests.support.processes import ROOT
 
 __all__ = ["PLANS", "Plan", "run", "save"]
 
@@ -88,13 +88,13 @@ def run(plan: Plan, log: Callable[[str], None] = print) -> dict[str, Any]:
         settings = Settings()  # type: ignore[call-arg]
         users = Users(studio, environment, random.Random(f"users {plan.seed}"), say)  # noqa: S311
         with _up(environment, Path(folder) / "up.log") as up:
-            queue = JobQueue(patiently(lambda: connect(settings), QueueUnavailableError), settings)
+            shared = SharedState.over(patiently(lambda: connect(settings), QueueUnavailableError), settings)
             with httpx.Client(base_url=f"http://127.0.0.1:{settings.port}", timeout=20, trust_env=False) as web:
                 patiently(lambda: web.get("/health").raise_for_status(), httpx.HTTPError)
                 studio.connect(web, settings.model_version)
                 say("ready")
                 saboteur = Saboteur(
-                    queue,
+                    shared,
                     plan.seed,
                     plan.kills,
                     plan.hangs,
@@ -110,7 +110,7 @@ def run(plan: Plan, log: Callable[[str], None] = print) -> dict[str, Any]:
                 for thread in [*bringing, sabotage]:
                     thread.start()
                 deadline = start + plan.seconds
-                while any(thread.is_alive() for thread in bringing) or not _is_idle(queue):
+                while any(thread.is_alive() for thread in bringing) or not _is_idle(shared):
                     if time.monotonic() > deadline:
                         say("out of time")
                         break
@@ -118,7 +118,7 @@ def run(plan: Plan, log: Callable[[str], None] = print) -> dict[str, Any]:
                 saboteur.idle.set()
                 sabotage.join(plan.seconds)
                 time.sleep(2 * plan.patience)  # what Label Studio still does late
-                failures = {int(entry["task"]): entry for entry in queue.failures.newest()}
+                failures = {int(entry["task"]): entry for entry in shared.ledger.failures.newest()}
             say("stopping")
         log_text = (Path(folder) / "up.log").read_text(errors="replace")
         result = report(plan, studio, faults, users.tasks, failures, saboteur, time.monotonic() - start)
@@ -133,7 +133,7 @@ def _bring_tasks(users: Users, plan: Plan) -> list[threading.Thread]:
     return [threading.Thread(target=way, args=(project, share), daemon=True) for way, project, share in shares]
 
 
-def report(  # noqa: PLR0917
+def report(
     plan: Plan,
     studio: ChaosStudio,
     faults: Faults,
@@ -178,12 +178,13 @@ def report(  # noqa: PLR0917
     }
 
 
-def _is_idle(queue: JobQueue) -> bool:
+def _is_idle(shared: SharedState) -> bool:
     """Whether nothing waits, runs, or is due."""
     try:
-        if any(number for depth in queue.depths().values() for number in depth.values()):
+        if any(number for depth in shared.jobs.depths().values() for number in depth.values()):
             return False
-        return not queue.connection.zcard(TAKEN) and next(queue.connection.scan_iter("refam:due:*", 1000), None) is None
+        redis = shared.connection
+        return not redis.zcard(TAKEN) and next(redis.scan_iter("refam:due:*", 1000), None) is None
     except RedisError:
         return False
 

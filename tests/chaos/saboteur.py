@@ -14,7 +14,7 @@ from typing import Any
 from redis.exceptions import RedisError
 from rq.job import Job
 
-from backend.queue.job_queue import JobQueue
+from backend.queue.shared_state import SharedState
 
 FROZEN = 75  # seconds that a hanging worker is left hanging: others must take over meanwhile, and claims expire
 
@@ -26,7 +26,7 @@ class Saboteur:
     gaps: shortest and longest time between two deeds, in seconds.
     """
 
-    queue: JobQueue
+    shared: SharedState
     seed: int
     kills: int
     hangs: int
@@ -72,7 +72,7 @@ class Saboteur:
     def restart_redis(self) -> None:
         """SIGKILL Redis, which `up` starts again on the same file."""
         self._send(self._redis_pid(), signal.SIGKILL, "redis_restarts")
-        self._patiently(self.queue.connection.ping)
+        self._patiently(self.shared.connection.ping)
 
     def cut_off_redis(self) -> None:
         """Freeze Redis for a while."""
@@ -102,7 +102,9 @@ class Saboteur:
         who could.
         """
         while not self.idle.is_set():
-            workers = [worker for worker in self._patiently(self.queue.workers) if _is_running(int(worker["pid"]))]
+            workers = [
+                worker for worker in self._patiently(self.shared.fleet.workers) if _is_running(int(worker["pid"]))
+            ]
             busy = [worker for worker in workers if worker["state"] == "busy"]
             for worker in busy if len(workers) > 1 and not self._is_being_taken_over() else ():
                 pid = int(worker["pid"])
@@ -121,7 +123,7 @@ class Saboteur:
         for job, worker in jobs.items():
             while True:
                 status, runs = self._patiently(
-                    lambda job=job: self.queue.connection.hmget(Job.key_for(job), "status", "worker_name")
+                    lambda job=job: self.shared.connection.hmget(Job.key_for(job), "status", "worker_name")
                 )
                 if status in (None, b"finished", b"failed", b"scheduled"):
                     break
@@ -131,13 +133,13 @@ class Saboteur:
                 time.sleep(0.1)
 
     def _redis_pid(self) -> int:
-        return int(self._patiently(lambda: self.queue.connection.info("server"))["process_id"])
+        return int(self._patiently(lambda: self.shared.connection.info("server"))["process_id"])
 
     def _is_being_taken_over(self) -> bool:
         return any(watcher.is_alive() for watcher in self._watchers if not isinstance(watcher, threading.Timer))
 
     def _executions(self, worker: str) -> set[bytes]:
-        return self._patiently(lambda: self.queue.connection.smembers(f"rq:worker:{worker}:executions"))
+        return self._patiently(lambda: self.shared.connection.smembers(f"rq:worker:{worker}:executions"))
 
     def _patiently(self, ask: Callable[[], Any]) -> Any:
         while True:

@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 
 import httpx
 
-from tests.backend.conftest import CONFIG
 from tests.support.label_studio import DROPPED, PAT, Answer, LabelStudio, Truncated
+from tests.support.tasks import CONFIG
 
 __all__ = ["ChaosStudio", "Faults", "patiently", "stand_in"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.demo.sample import write_sample
-from tests.backend.conftest import data_uri, png
+from tests.support.tasks import data_uri, png
 
 __all__ = ["Data", "Task", "draw_tasks"]
 

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 import httpx
 
-from tests.backend.conftest import ROOT
 from tests.chaos.studio import ChaosStudio, patiently
 from tests.chaos.tasks import Data, Task
+from tests.support.processes import ROOT
 
 __all__ = ["Users"]
 

@@ -1,3 +1,3 @@
-from tests.backend.conftest import redis_socket
+from tests.support.private_redis import redis_socket
 
 __all__ = ["redis_socket"]

@@ -7,14 +7,13 @@ import httpx
 import pytest
 from redis import Redis
 
-from backend.queue.job_queue import JobQueue
+from backend.queue.shared_state import SharedState
 from backend.settings import load_settings
-from tests.backend.conftest import CONFIG, Processes, data_uri, eventually, png, task
-from tests.backend.test_processes import free_port
-from tests.backend.web.test_app import body
 from tests.corpus import host
 from tests.corpus.cases import CASES, TABLE, expand, table
 from tests.corpus.files import FILES
+from tests.support.processes import Processes, eventually, free_port
+from tests.support.tasks import CONFIG, body, data_uri, png, task
 
 GOOD = 1  # the number of a good task among the bad ones
 PARTS = ("field", "message", "remedy")
@@ -58,11 +57,11 @@ def backend(servers, processes, redis_socket, tmp_path_factory) -> Iterator[http
         settings = load_settings()
         connection = Redis.from_url(settings.redis_address)
         connection.flushdb()
-        queue = JobQueue(connection, settings)
+        fleet = SharedState.over(connection, settings).fleet
         processes.start("-m", "backend", "serve")
         processes.start("-m", "tests.corpus.worker")
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=100, trust_env=False) as client, connection:
-        eventually(lambda: is_up(client) and queue.workers(), 300)
+        eventually(lambda: is_up(client) and fleet.workers(), 300)
         yield client
 
 

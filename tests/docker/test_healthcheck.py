@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from backend.queue.connection import connect
-from backend.queue.job_queue import JobQueue
 from backend.settings import Settings
 from backend.supervisor.redis_server import RedisServer
+from backend.timings import Timings
 from backend.worker.rq_worker import RefAMWorker
 from tests.docker.files import DOCKER, ROOT
 
@@ -78,7 +78,7 @@ def worker_health(settings: Settings) -> subprocess.CompletedProcess[str]:
 
 def test_worker_is_well_while_it_gives_heartbeats(settings: Settings) -> None:
     nobody = worker_health(settings)
-    worker = RefAMWorker(JobQueue(connect(settings), settings), settings)
+    worker = RefAMWorker(connect(settings), {}, settings, Timings())
     worker.register_birth()
     running = worker_health(settings)
     long_ago = datetime.now(UTC) - timedelta(minutes=1)

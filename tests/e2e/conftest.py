@@ -2,13 +2,9 @@
 
 import os
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -17,54 +13,22 @@ from backend.demo.local_studio import LocalStudio, connect_backend, make_project
 from backend.demo.programs import backend_running, free_port
 from backend.demo.sample import SampleTask, write_sample
 from backend.queue.connection import connect
-from backend.queue.job_queue import JobQueue
+from backend.queue.shared_state import SharedState
 from backend.settings import PREFIX, Settings, variables
 from refam.pipeline import RefAM
 from tests.e2e.api import Api, api_of
 from tests.e2e.editor import Editor
-
-ROOT = Path(__file__).parents[2]
-SCREENSHOTS = ROOT / "build" / "e2e"
-CONFIG = (ROOT / "label_config.xml").read_text()
-REFUSED = "127.0.0.9"  # Label Studio refuses it as it refuses, without USE_DEFAULT_BANNED_SUBNETS=false, all like it
-USER, PASSWORD = "label studio", "a pass:word"
-PICTURES = 24
-PATIENCE = 600  # seconds; a busy machine makes few masks a minute
-
-
-def eventually(check: Callable[[], bool]) -> None:
-    """Wait until `check` answers yes."""
-    deadline = time.monotonic() + PATIENCE
-    while not check():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(1)  # asking takes time from those who are waited for
-
-
-def start_command(variables: dict[str, str], *arguments: str) -> "subprocess.Popen[str]":
-    """Start `refam-backend` with these arguments and settings."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
-    command = [sys.executable, "-m", "backend", *arguments]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def run_command(variables: dict[str, str], *arguments: str) -> tuple[int, str]:
-    """Exit code and output of `refam-backend` with these arguments and settings."""
-    command = start_command(variables, *arguments)
-    try:
-        said, _ = command.communicate(timeout=PATIENCE)
-    finally:
-        command.kill()
-    return command.returncode, said
+from tests.e2e.running import CONFIG, PASSWORD, PATIENCE, PICTURES, REFUSED, SCREENSHOTS, USER, eventually
 
 
 @dataclass(frozen=True)
 class Backend:
-    """The running backend: its address, its settings, its variables, its queue."""
+    """The running backend: its address, its settings, its variables, and what it keeps in Redis."""
 
     address: str
     settings: Settings
     variables: dict[str, str]
-    queue: JobQueue
+    shared: SharedState
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -103,9 +67,9 @@ def backend(studio: LocalStudio, token: str, tmp_path_factory: pytest.TempPathFa
     with backend_running(settings, folder / "backend.log") as address:
         own = Settings.model_validate(settings)
         with closing(connect(own)) as connection:
-            queue = JobQueue(connection, own)
-            eventually(lambda: bool(queue.workers()))
-            yield Backend(address, own, settings, queue)
+            shared = SharedState.over(connection, own)
+            eventually(lambda: bool(shared.fleet.workers()))
+            yield Backend(address, own, settings, shared)
 
 
 @pytest.fixture(scope="session")

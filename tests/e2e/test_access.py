@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e.conftest import CONFIG, REFUSED, run_command
+from tests.e2e.running import CONFIG, REFUSED, run_command
 
 
 @pytest.mark.parametrize("kind", ["personal", "legacy"])

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from backend.commands.prelabel import INTERRUPTED
 from backend.queue.job_queue import Priority
 from refam.evaluate import intersection_over_union
-from tests.e2e.conftest import CONFIG, PATIENCE, eventually, run_command, start_command
 from tests.e2e.editor import read_mask
+from tests.e2e.running import CONFIG, PATIENCE, eventually, run_command, start_command
+from tests.support.rq_queues import rq_queue
 
 MANY, FLOOD = 120, 500
 SECONDS = 100  # Label Studio's time-out; a busy machine takes long to import or to store what is ready
@@ -55,7 +56,7 @@ def test_120_tasks_whose_masks_are_ready_are_retrieved_at_once(unconnected, join
     api.add_tasks(earlier, texts(sample, len(sample)))
     code, said = run_command(backend.variables, "prelabel", str(earlier))
     assert code == 0, said
-    before = backend.queue.counts()
+    before = backend.shared.counters.totals()
     project, tasks = unconnected, api.add_tasks(unconnected, texts(sample, MANY))
     join(project)
     start = time.monotonic()
@@ -63,7 +64,7 @@ def test_120_tasks_whose_masks_are_ready_are_retrieved_at_once(unconnected, join
     assert time.monotonic() - start < SECONDS
     eventually(lambda: all(api.per_task(project)))
     assert api.per_task(project) == [1] * MANY
-    assert backend.queue.counts() == before, "something was computed again"
+    assert backend.shared.counters.totals() == before, "something was computed again"
 
 
 def test_new_tasks_are_predicted_though_the_webhook_has_no_password(project, api, sample):
@@ -174,7 +175,7 @@ def test_retrieve_webhook_and_prelabel_at_once_make_one_prediction_a_task(projec
     said, _ = command.communicate(timeout=PATIENCE)
     assert command.returncode == 0, said
     eventually(lambda: all(api.per_task(project)))
-    eventually(lambda: not any(sum(depth.values()) for depth in backend.queue.depths().values()))
+    eventually(lambda: not any(sum(depth.values()) for depth in backend.shared.jobs.depths().values()))
     assert api.per_task(project) == [1] * len(tasks)
 
 
@@ -184,7 +185,7 @@ def test_the_backend_stays_connected_while_500_tasks_are_queued(unconnected, joi
     start = time.monotonic()
     api.retrieve(unconnected, tasks)
     assert time.monotonic() - start < SECONDS
-    batch = backend.queue.queues[Priority.BATCH]
+    batch = rq_queue(backend.shared.connection, Priority.BATCH)
     eventually(lambda: batch.count > FLOOD * 0.8)
     try:
         for _ in range(10):

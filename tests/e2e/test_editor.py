@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from refam.clicks import Box, Clicks
 from refam.evaluate import intersection_over_union
 from refam.heatmap import Point
-from tests.e2e.conftest import PASSWORD, SCREENSHOTS, USER, run_command
 from tests.e2e.editor import read_mask
+from tests.e2e.running import PASSWORD, SCREENSHOTS, USER, run_command
 
 WORDLESS = "of the"  # no word to look for: the task has no prediction, and clicks decide alone
 

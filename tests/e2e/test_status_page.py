@@ -5,7 +5,7 @@ import shutil
 import httpx
 import pytest
 
-from tests.e2e.conftest import PASSWORD, PATIENCE, SCREENSHOTS, USER, eventually
+from tests.e2e.running import PASSWORD, PATIENCE, SCREENSHOTS, USER, eventually
 
 WAITING = 60  # tasks; more than are done while a button is clicked
 
@@ -59,8 +59,8 @@ def test_waiting_tasks_are_cancelled_with_a_button(project, api, backend, sample
     names = [sample[n % len(sample)].picture.name for n in range(WAITING)]
     tasks = api.add_tasks(project, [(name, f"the ball {n}") for n, name in enumerate(names)])
     row(status_page, "Projects", project).get_by_role("button", name="Cancel waiting").click()
-    eventually(lambda: not any(sum(depth.values()) for depth in backend.queue.depths().values()))
-    cancelled = [entry for entry in backend.queue.failures.newest() if entry["project"] == str(project)]
+    eventually(lambda: not any(sum(depth.values()) for depth in backend.shared.jobs.depths().values()))
+    cancelled = [entry for entry in backend.shared.ledger.failures.newest() if entry["project"] == str(project)]
     assert cancelled
     assert {entry["message"] for entry in cancelled} == {"cancelled."}
     eventually(lambda: sum(api.per_task(project)) == len(tasks) - len(cancelled))

@@ -9,8 +9,9 @@ from diffusers import FluxPipeline
 
 from refam.config import RefAMConfig
 from refam.evaluate import evaluate_rendered, intersection_over_union
-from refam.pipeline import TINY, RefAM
+from refam.pipeline import RefAM
 from refam.synthetic.referrals import refer
+from refam.tiny import FLUX_FOLDER, WEIGHTS
 
 SEED = 77
 
@@ -21,7 +22,7 @@ def refam() -> RefAM:
 
 
 def test_the_folder_is_a_whole_flux_pipeline():
-    pipeline = FluxPipeline.from_pretrained(TINY, dtype=torch.float32)
+    pipeline = FluxPipeline.from_pretrained(FLUX_FOLDER, dtype=torch.float32)
     parts = ("transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
     assert all(pipeline.components[part] is not None for part in parts)
     picture = pipeline("a zebra", height=128, width=128, num_inference_steps=2, guidance_scale=1.0).images[0]
@@ -29,7 +30,7 @@ def test_the_folder_is_a_whole_flux_pipeline():
 
 
 def test_the_weights_are_safetensors_and_small():
-    weights = TINY.parent
+    weights = WEIGHTS
     files = [path for path in weights.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 15 * 2**20
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".txt"}

@@ -21,9 +21,8 @@ from refam.backbones.flux_attention import AttentionReading, PassCompleteError, 
 from refam.backbones.flux_models import load_flux, randomised
 from refam.config import RefAMConfig
 from refam.errors import ConfigError, ModelNotFoundError
-from tests.refam.conftest import DOUBLE, SINGLE, random_pipeline
+from tests.support.models import DOUBLE, SINGLE, TEXTS, random_pipeline
 
-TEXTS = ("a largest orange goldfish", "_", "with")
 CPU = torch.device("cpu")
 
 
@@ -260,6 +259,8 @@ OFFLINE_PROGRAM = """
 import sys, torch
 from refam.backbones.flux_models import load_flux
 from refam.errors import ModelNotFoundError
+from tests.support.models import TEXTS
+from tests.support.models import TEXTS
 print(len(load_flux("org/random-flux", "main", 1, torch.device("cpu")).transformer.transformer_blocks))
 try:
     load_flux("org/elsewhere", None, 1, torch.device("cpu"))

@@ -11,7 +11,7 @@ from refam.heatmap import combine
 from refam.pipeline import choose_device
 from refam.sam import Candidate
 from refam.text import Role
-from tests.refam.test_text import by_word
+from tests.support.models import by_word
 
 
 def test_grounding_is_consistent(refam, image):

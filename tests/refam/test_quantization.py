@@ -14,9 +14,10 @@ from refam.backbones.flux_attention import ReadingProcessor, blocks_of
 from refam.backbones.quantization import quantizer
 from refam.config import RefAMConfig
 from refam.errors import ConfigError
-from refam.pipeline import TINY, RefAM
+from refam.pipeline import RefAM
 from refam.synthetic.scenes import random_scene
-from tests.refam.test_flux import TEXTS
+from refam.tiny import FLUX_FOLDER
+from tests.support.models import TEXTS
 
 CPU = torch.device("cpu")
 
@@ -87,7 +88,7 @@ def test_products_elsewhere_stay_as_precise_as_they_were():
 def test_a_missing_library_is_named_with_the_remedy(bits, monkeypatch):
     for module in ("torchao", "torchao.quantization"):
         monkeypatch.setitem(sys.modules, module, None)
-    config = RefAMConfig(model=str(TINY), quantize=bits, device="cpu")
+    config = RefAMConfig(model=str(FLUX_FOLDER), quantize=bits, device="cpu")
     with pytest.raises(ConfigError, match=rf"REFAM_QUANTIZE is '{bits}'.* pip install -r requirements-quantize.txt"):
         RefAM.from_config(config)
 

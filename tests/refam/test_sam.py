@@ -12,7 +12,7 @@ from refam.errors import ModelNotFoundError
 from refam.heatmap import Point
 from refam.sam import SegmentAnything
 from refam.torchvision_standins import import_segment_anything
-from tests.refam.conftest import SAM_CONFIG
+from tests.support.models import SAM_CONFIG
 
 CPU = torch.device("cpu")
 

@@ -5,24 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import T5Tokenizer
 
-from refam.backbones import Piece
 from refam.backbones.flux import FluxBackbone
 from refam.errors import ExpressionError
 from refam.phrase import read_phrase
-from refam.pipeline import TINY
 from refam.text import MAX_CHARACTERS, Role, choose_magnets, read_text
+from refam.tiny import FLUX_FOLDER
+from tests.support.models import by_word
 
 MAGNETS = "_ with a the pink"
-
-
-def by_word(text):
-    """A tokenizer without sub-words."""
-    pieces, end = [], 0
-    for word in text.split():
-        start = text.index(word, end)
-        end = start + len(word)
-        pieces.append(Piece("▁" + word, start, end, special=False))
-    return [*pieces, Piece("</s>", 0, 0, special=True)]
 
 
 def test_published_example(refam):
@@ -98,7 +88,7 @@ def test_a_bad_expression_is_refused(expression, says):
 @pytest.fixture(scope="module")
 def pieces_of():
     """Pieces of a string by the tokenizer that ships."""
-    models = SimpleNamespace(t5_tokenizer=T5Tokenizer.from_pretrained(TINY / "tokenizer_2"))
+    models = SimpleNamespace(t5_tokenizer=T5Tokenizer.from_pretrained(FLUX_FOLDER / "tokenizer_2"))
     return lambda text: FluxBackbone.tokenize(SimpleNamespace(models=models), text)
 
 

@@ -10,7 +10,7 @@ import torch
 from refam.backbones.flux import FluxBackbone
 from refam.backbones.flux_models import randomised
 from refam.backbones.text_store import TextStore
-from tests.refam.test_flux import TEXTS
+from tests.support.models import TEXTS
 
 
 def test_what_was_put_is_got_by_every_store_of_the_folder(tmp_path):

@@ -6,7 +6,8 @@ The text decides: "left", "right", .. fill that half; "slow N" takes N seconds; 
 "unusable" is refused as RefAM refuses a text without a usable word. Clicks add or take away their pixel, a box adds its
 inside. "large" needs the memory that caches take, "too large" more; "broken" breaks the device.
 STUB_LOAD=fail: no model.
-STUB_LIFE: seconds until a worker without heartbeat counts as dead. STUB_GRACE: seconds beside a job's timeout.
+STUB_LIFE: seconds until a worker without heartbeat counts as dead. STUB_OVERDUE: seconds beside a job's timeout.
+STUB_UNSURE: seconds after a post without an answer.
 """
 
 import ctypes
@@ -15,16 +16,15 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from backend.queue import takeover
 from backend.queue.connection import connect
 from backend.settings import load_settings
-from backend.worker import heartbeat
+from backend.timings import Timings
 from backend.worker.main import work
 from refam.clicks import Clicks
 from refam.config import RefAMConfig
@@ -98,8 +98,11 @@ def load(config: RefAMConfig) -> StubSegmenter:
 if __name__ == "__main__":
     settings = load_settings()
     logging.basicConfig(level=settings.log_level)
+    timings = Timings()
     if life := os.environ.get("STUB_LIFE"):
-        takeover.LIFE, heartbeat.INTERVAL = int(life), 1
-    if grace := os.environ.get("STUB_GRACE"):
-        heartbeat.GRACE = int(grace)
-    sys.exit(work(connect(settings, patient=True), settings, load, burst="--burst" in sys.argv))
+        timings = replace(timings, life=int(life), heartbeat=1)
+    if overdue := os.environ.get("STUB_OVERDUE"):
+        timings = replace(timings, overdue=int(overdue))
+    if unsure := os.environ.get("STUB_UNSURE"):
+        timings = replace(timings, unsure=int(unsure))
+    sys.exit(work(connect(settings, patient=True), settings, load, timings=timings, burst="--burst" in sys.argv))

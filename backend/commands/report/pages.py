@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from refam.tint import tinted
+
 __all__ = ["draw", "write_pages"]
 
 WIDTH = 320  # pixels of one panel
@@ -32,9 +34,9 @@ def draw(image: Image.Image | None, predicted: NDArray[np.bool_], submitted: NDA
     picture = np.asarray(base.resize(size, Image.Resampling.BILINEAR), np.float32)  # [h, w, 3]
     ours, theirs = (_shrink(mask, size) for mask in (predicted, submitted))
     dark = GREY * picture.mean(axis=2, keepdims=True).repeat(3, axis=2)
-    difference = _tint(_tint(dark, ours & theirs, BOTH), ours & ~theirs, ONLY_PREDICTED)
-    difference = _tint(difference, theirs & ~ours, ONLY_SUBMITTED)
-    panels = [picture, _tint(picture, ours, MASK), _tint(picture, theirs, MASK), difference]
+    difference = tinted(tinted(dark, ours & theirs, BOTH, OPACITY), ours & ~theirs, ONLY_PREDICTED, OPACITY)
+    difference = tinted(difference, theirs & ~ours, ONLY_SUBMITTED, OPACITY)
+    panels = [picture, tinted(picture, ours, MASK, OPACITY), tinted(picture, theirs, MASK, OPACITY), difference]
     sheet = Image.new("RGB", (len(panels) * (size[0] + GAP) - GAP, size[1]), "white")
     for number, panel in enumerate(panels):
         sheet.paste(Image.fromarray(panel.astype(np.uint8)), (number * (size[0] + GAP), 0))
@@ -108,11 +110,6 @@ def _figure(value: float | None) -> str:
 def _shrink(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
     image = Image.fromarray(mask.astype(np.uint8) * 255)
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR)) > 127
-
-
-def _tint(picture: NDArray[np.float32], mask: NDArray[np.bool_], colour: tuple[int, int, int]) -> NDArray[np.float32]:
-    tinted = (1 - OPACITY) * picture + OPACITY * np.array(colour, np.float32)
-    return np.where(mask[..., None], tinted, picture)
 
 
 def _data_uri(path: Path) -> str:

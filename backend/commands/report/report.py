@@ -4,8 +4,8 @@ One task is held at a time, and of the worst cases only packed masks, so memory 
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from itertools import count
+from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +15,33 @@ from rich.progress import track
 
 from backend.commands.report.comparison import Case, Comparison
 from backend.commands.report.pages import draw, write_pages
-from backend.errors import SettingsError, TaskError, TemporaryError
+from backend.errors import TaskError, TemporaryError
 from backend.images.loader import ImageLoader
 from backend.label_studio.client import Studio
-from backend.label_studio.label_config import Layout, read_label_config
+from backend.label_studio.label_config import LabelConfig, read_label_config
 from backend.settings import Settings
+from backend.timings import Timings
 
 __all__ = ["report"]
 
 
-def report(settings: Settings, project: str, folder: Path, worst: int, console: Console) -> int:
+def report(
+    settings: Settings, project: str, folder: Path, worst: int, console: Console, *, timings: Timings | None = None
+) -> int:
     """Write report.md, report.json, report.html and the pictures of the `worst` cases.
 
+    timings: the ordinary ones if absent.
     Returns the exit code: 1 if there is nothing to compare.
 
     Raises SettingsError without Label Studio's address and token, and what Studio raises.
     """
-    if not settings.writes_back:
-        raise SettingsError("Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, to read predictions and annotations.")
-    studio = Studio(settings)
+    settings.require_label_studio("to read predictions and annotations")
+    studio = Studio(settings, patience=(timings or Timings()).patience)
     about = studio.project(project)
     found = Comparison(worst, settings.image_max_pixels)
-    tasks = track(_tasks(studio, project), "tasks", about["task_number"], console=console, transient=True)
+    tasks = track(
+        chain.from_iterable(studio.pages(project)), "tasks", about["task_number"], console=console, transient=True
+    )
     for task in tasks:
         if task.get("total_annotations"):
             annotations = [entry for entry in studio.annotations(str(task["id"])) if not entry.get("was_cancelled")]
@@ -45,8 +50,8 @@ def report(settings: Settings, project: str, folder: Path, worst: int, console: 
     if not found.versions:
         console.print(f"[yellow]{_nothing(project, found)}[/]", soft_wrap=True)
         return 1
-    layout, loader = read_label_config(about["label_config"]), ImageLoader(settings, studio)
-    cases = [_show(case, layout, loader, settings, folder) for case in sorted(found.cases, reverse=True)]
+    config, loader = read_label_config(about["label_config"]), ImageLoader(settings, studio)
+    cases = [_show(case, config, loader, settings, folder) for case in sorted(found.cases, reverse=True)]
     content: dict[str, Any] = {
         "project": project,
         "title": about.get("title") or "",
@@ -70,14 +75,6 @@ def report(settings: Settings, project: str, folder: Path, worst: int, console: 
     return 0
 
 
-def _tasks(studio: Studio, project: str) -> Iterator[dict[str, Any]]:
-    for page in count(1):
-        tasks = studio.tasks(project, page)
-        if not tasks:
-            return
-        yield from tasks
-
-
 def _slim(task: Mapping[str, Any]) -> dict[str, Any]:
     return {name: task[name] for name in ("id", "project", "data")}
 
@@ -91,12 +88,12 @@ def _nothing(project: str, found: Comparison) -> str:
     )
 
 
-def _show(case: Case, layout: Layout, loader: ImageLoader, settings: Settings, folder: Path) -> dict[str, Any]:
+def _show(case: Case, config: LabelConfig, loader: ImageLoader, settings: Settings, folder: Path) -> dict[str, Any]:
     """Draw a case; returns what the pages tell about it."""
     data, number = case.task["data"], case.task["id"]
     image = problem = None
     try:
-        image = loader.load(str(data.get(layout.image_field)), layout.image_field)
+        image = loader.load(str(data.get(config.image_field)), config.image_field)
     except (TaskError, TemporaryError) as error:
         problem = str(error)
     picture = f"worst/task_{number}_{case.number}.jpg"
@@ -106,7 +103,7 @@ def _show(case: Case, layout: Layout, loader: ImageLoader, settings: Settings, f
         "version": case.version,
         "label": case.label,
         "iou": round(case.iou, 4),
-        "text": str(data.get(settings.text_field or layout.text_field or "text", ""))[:500],
+        "text": str(data.get(settings.text_field or config.text_field or "text", ""))[:500],
         "address": f"{settings.label_studio_url}/projects/{case.task['project']}/data?task={number}",
         "picture": picture,
         "image_problem": problem,

@@ -16,13 +16,18 @@ from typer.testing import CliRunner
 
 from backend.cli import app
 from backend.commands import prelabel as module
-from backend.commands.prelabel import Selection, prelabel
+from backend.commands.prelabel import prelabel
+from backend.commands.preview import preview
+from backend.commands.selection import Selection
 from backend.errors import RefusedError, SettingsError
+from backend.queue.job_queue import Priority
 from backend.settings import load_settings
-from tests.backend.conftest import CONFIG, ROOT, data_uri, eventually, png
-from tests.backend.test_processes import web  # noqa: F401  # a fixture
+from backend.timings import Timings
 from tests.support.label_studio import PAT, running
+from tests.support.processes import ROOT, eventually
+from tests.support.rq_queues import rq_queue
 from tests.support.stub_worker import StubSegmenter
+from tests.support.tasks import CONFIG, data_uri, png
 
 IMAGES = [data_uri(png(width, 8)) for width in (10, 11, 12)]
 
@@ -50,8 +55,8 @@ def settings(configure, studio):
 
 
 @pytest.fixture
-def worker(processes, queue):
-    return processes.stub_worker(queue, STUB_LIFE="3")
+def worker(processes, fleet):
+    return processes.stub_worker(fleet, STUB_LIFE="3")
 
 
 def fill(studio, count, text=lambda number: f"left {number}"):
@@ -120,8 +125,8 @@ def test_what_is_missing_is_said(studio, settings, connection, environment):
     assert "LABEL_STUDIO_API_KEY" in result.output
 
 
-def test_label_studio_may_fail_for_a_while(studio, settings, worker, monkeypatch):
-    monkeypatch.setattr(module, "PATIENCE", (0, 0, 0))
+def test_label_studio_may_fail_for_a_while(studio, settings, fleet, processes):
+    processes.stub_worker(fleet, STUB_UNSURE="1")
     numbers = fill(studio, 10)
     calls = Counter()
 
@@ -130,12 +135,12 @@ def test_label_studio_may_fail_for_a_while(studio, settings, worker, monkeypatch
         return (502, None) if calls[method] % 3 == 1 and (method == "GET" or calls[method] == 1) else None
 
     studio.fault = fault
-    assert prelabel(settings, Selection("7"), Console(quiet=True)) == 0
+    assert prelabel(settings, Selection("7"), Console(quiet=True), timings=Timings(patience=(0, 0, 0))) == 0
     once(studio, numbers)
 
 
 def test_no_more_than_the_window_is_underway_and_shared_images_are_adjacent(
-    studio, settings, queue, processes, monkeypatch
+    studio, settings, queue, processes, monkeypatch, fleet, connection
 ):
     monkeypatch.setattr(module, "PAGE", 5)
     monkeypatch.setattr(module, "WINDOW", 10)
@@ -143,10 +148,10 @@ def test_no_more_than_the_window_is_underway_and_shared_images_are_adjacent(
     with ThreadPoolExecutor(1) as pool:
         ended = pool.submit(prelabel, settings, Selection("7"), Console(quiet=True))
         eventually(lambda: queue.depths()["batch"]["waiting"] == 10)
-        waiting = queue.queues["batch"].jobs
+        waiting = rq_queue(connection, Priority.BATCH).jobs
         images = [job.args[0]["image"] for job in waiting[:5]]
         assert images == sorted(images)
-        processes.stub_worker(queue)
+        processes.stub_worker(fleet)
         most = 0
         while not ended.done():
             most = max(most, queue.depths()["batch"]["waiting"])
@@ -175,10 +180,10 @@ def test_ctrl_c_leaves_what_is_queued_and_the_next_run_goes_on(studio, queue, wo
     once(studio, numbers)
 
 
-def test_retrieve_webhook_and_prelabel_at_the_same_time(studio, settings, queue, processes, web):  # noqa: F811
+def test_retrieve_webhook_and_prelabel_at_the_same_time(studio, settings, processes, web, fleet, connection):
     numbers = fill(studio, 60, lambda n: f"left {n % 50}")  # some share a job
     for _ in range(2):
-        processes.stub_worker(queue)
+        processes.stub_worker(fleet)
     with ThreadPoolExecutor(8) as pool:
         work = [pool.submit(prelabel, settings, Selection("7"), Console(quiet=True)) for _ in range(2)]
         work += [pool.submit(web.post, "/webhook", json=studio.webhook(7, numbers))]
@@ -188,11 +193,11 @@ def test_retrieve_webhook_and_prelabel_at_the_same_time(studio, settings, queue,
         assert work[2].result().json() == {"status": "queued"}
         for each in work[3:]:
             each.result()
-    eventually(lambda: not queue.connection.keys("refam:due:*"), 60)
+    eventually(lambda: not connection.keys("refam:due:*"), 60)
     once(studio, numbers)
 
 
-def test_a_worker_that_dies_between_writing_and_saying_so(studio, settings, queue, processes, worker):
+def test_a_worker_that_dies_between_writing_and_saying_so(studio, settings, processes, worker, ledger, fleet):
     numbers = fill(studio, 6)
     killed = threading.Event()
 
@@ -205,10 +210,10 @@ def test_a_worker_that_dies_between_writing_and_saying_so(studio, settings, queu
     with ThreadPoolExecutor(1) as pool:
         ended = pool.submit(prelabel, settings, Selection("7"), Console(quiet=True))
         assert killed.wait(30)
-        processes.stub_worker(queue, STUB_LIFE="3")
+        processes.stub_worker(fleet, STUB_LIFE="3")
         assert ended.result(60) == 0
     once(studio, numbers)
-    assert queue.failures.newest() == []
+    assert ledger.failures.newest() == []
 
 
 @pytest.fixture
@@ -216,7 +221,7 @@ def impatient(settings, configure):
     return configure(INLINE_SECONDS=1)
 
 
-def test_an_inline_wait_that_ran_out_is_written(studio, impatient, web, worker):  # noqa: F811
+def test_an_inline_wait_that_ran_out_is_written(studio, impatient, web, worker):
     (number,) = fill(studio, 1, lambda _: "slow 2 left")
     assert studio.retrieve(web, 7, [number]) == [[]]
     eventually(lambda: studio.predictions, 20)
@@ -249,7 +254,7 @@ def test_dry_run(studio, settings, tmp_path, monkeypatch, connection):
 def test_dry_run_needs_label_studio(environment, settings):
     environment.delenv("LABEL_STUDIO_URL")
     with pytest.raises(SettingsError, match="LABEL_STUDIO_URL"):
-        module.preview(load_settings(), Selection("7"), Console(quiet=True), ROOT)
+        preview(load_settings(), Selection("7"), Console(quiet=True), ROOT)
 
 
 def test_a_project_that_is_not_there(settings, studio, connection):

@@ -13,8 +13,8 @@ from backend.cli import app
 from backend.commands.report.comparison import Comparison
 from backend.label_studio.mask_encoding import regions
 from backend.label_studio.request import Control
-from tests.backend.conftest import data_uri, png
 from tests.support.label_studio import PAT, running
+from tests.support.tasks import data_uri, png
 
 CONFIG = """<View><Image name="image" value="$image"/><Text name="t" value="$text"/>
 <BrushLabels name="tag" toName="image"><Label value="cat"/><Label value="dog"/></BrushLabels></View>"""

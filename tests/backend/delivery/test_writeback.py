@@ -12,11 +12,13 @@ from backend.delivery.desk import Desk
 from backend.delivery.outbox import Outbox
 from backend.label_studio.client import PAGE, Studio
 from backend.queue.job_queue import Priority
+from backend.settings import load_settings
+from backend.web.answers import ANSWERED
 from backend.web.app import create_app
-from backend.web.ml_backend import ANSWERED
-from backend.worker.studio_jobs import serving_studio, write
-from tests.backend.conftest import CONFIG, data_uri, png
+from backend.worker.studio_jobs import PostPrediction
 from tests.support.label_studio import PAT, running
+from tests.support.rq_queues import rq_queues
+from tests.support.tasks import CONFIG, data_uri, png
 
 IMAGE = data_uri(png())
 
@@ -43,16 +45,14 @@ def settings(configure, studio):
 
 
 @pytest.fixture
-def client(settings, queue):
-    with TestClient(create_app(settings, queue), raise_server_exceptions=False) as client:
+def client(settings, shared):
+    with TestClient(create_app(settings, shared), raise_server_exceptions=False) as client:
         yield client
 
 
 @pytest.fixture
-def desk(queue, settings):
-    desk = Desk.open(queue, Studio(settings), settings)
-    with serving_studio(desk):
-        yield desk
+def desk(settings, shared):
+    return Desk.over(shared, Studio(settings), settings)
 
 
 def texts(*found):
@@ -60,12 +60,12 @@ def texts(*found):
 
 
 @pytest.fixture
-def run_later(queue, run_jobs):
+def run_later(queue, run_jobs, connection):
     """Runs what waits for a later time, as the scheduler would, which burst mode lacks; claims have ended by then."""
 
     def run():
-        expire_claims(queue)
-        for each in queue.queues.values():
+        expire_claims(connection)
+        for each in rq_queues(connection):
             for job_id in each.scheduled_job_registry.get_job_ids():
                 each.scheduled_job_registry.requeue(job_id)
         run_jobs()
@@ -156,61 +156,61 @@ def test_suggestions_are_not_written(client, studio, run_jobs):
     assert not studio.predictions
 
 
-def test_without_a_label_studio_nothing_is_written(environment, queue, studio):
+def test_without_a_label_studio_nothing_is_written(environment, queue, studio, shared, connection):
     environment.delenv("LABEL_STUDIO_API_KEY")
-    settings = type(queue._settings)()
-    client = TestClient(create_app(settings, queue))
+    settings = load_settings()
+    client = TestClient(create_app(settings, shared))
     client.post("/predict", json=stale_request(studio, studio.add_tasks(7, texts("left", "right"))))
-    assert not queue.connection.keys("refam:due:*")
+    assert not connection.keys("refam:due:*")
     assert studio.requests == []
 
 
-def test_a_reason_reaches_every_task_that_shares_a_job(client, studio, run_jobs, queue):
+def test_a_reason_reaches_every_task_that_shares_a_job(client, studio, run_jobs, ledger, connection):
     numbers = studio.add_tasks(7, texts("unusable", "unusable"))
     studio.retrieve(client, 7, numbers)
     run_jobs()
-    assert {entry["task"] for entry in queue.failures.newest()} == {"1", "2"}
-    assert not queue.connection.keys("refam:due:*")
+    assert {entry["task"] for entry in ledger.failures.newest()} == {"1", "2"}
+    assert not connection.keys("refam:due:*")
 
 
-def test_a_deleted_task_needs_no_prediction(client, studio, run_jobs, queue):
+def test_a_deleted_task_needs_no_prediction(client, studio, run_jobs, ledger):
     numbers = studio.add_tasks(7, texts("left", "left"))
     studio.retrieve(client, 7, numbers)
     del studio.tasks[numbers[0]]
     run_jobs()
     once(studio, numbers[1:])
-    assert queue.failures.newest() == []
+    assert ledger.failures.newest() == []
 
 
-def test_a_prediction_that_label_studio_drops_is_listed(client, studio, run_jobs, queue):
+def test_a_prediction_that_label_studio_drops_is_listed(client, studio, run_jobs, ledger):
     numbers = studio.add_tasks(7, texts("left", "right"))
     studio.retrieve(client, 7, numbers)
     studio.configs[7] = CONFIG.replace('"tag"', '"other"')
     run_jobs()
     assert not studio.predictions
-    assert ["label config" in entry["message"] for entry in queue.failures.newest()] == [True, True]
+    assert ["label config" in entry["message"] for entry in ledger.failures.newest()] == [True, True]
 
 
 @pytest.mark.parametrize("status", [500, 502, 429, 401])
-def test_a_failing_label_studio_is_tried_again_then_listed(client, studio, run_jobs, queue, status, run_later):  # noqa: PLR0917
+def test_a_failing_label_studio_is_tried_again_then_listed(client, studio, run_jobs, queue, ledger, status, run_later):
     numbers = studio.add_tasks(7, texts("left", "right"))
     studio.retrieve(client, 7, numbers)
     studio.fault = lambda method, path: (status, {"detail": "no"}) if "predictions" in path else None
     run_jobs()
-    assert queue.failures.newest() == []
+    assert ledger.failures.newest() == []
     assert queue.depths()["studio"]["retrying"] == 2
     run_later()
-    failures = queue.failures.newest()
+    failures = ledger.failures.newest()
     assert {entry["field"] for entry in failures} == {"label_studio"}
     assert len(failures) == 2
     assert PAT not in str(failures)
     studio.fault = lambda *_: None
     studio.retrieve(client, 7, numbers)
-    assert queue.failures.newest() == []
+    assert ledger.failures.newest() == []
     once(studio, numbers)
 
 
-def test_a_write_whose_answer_was_lost_is_not_repeated(client, studio, run_jobs, queue, run_later):
+def test_a_write_whose_answer_was_lost_is_not_repeated(client, studio, run_jobs, run_later, ledger):
     numbers = studio.add_tasks(7, texts("left", "right"))
     studio.retrieve(client, 7, numbers)
     studio.after = lambda method, path: (502, None) if method == "POST" else None
@@ -218,18 +218,18 @@ def test_a_write_whose_answer_was_lost_is_not_repeated(client, studio, run_jobs,
     studio.after = lambda *_: None
     run_later()
     once(studio, numbers)
-    assert queue.failures.newest() == []
+    assert ledger.failures.newest() == []
 
 
-def test_two_writers_write_once(studio, settings, run_jobs, queue, desk):
+def test_two_writers_write_once(studio, settings, run_jobs, queue, desk, connection):
     numbers = studio.add_tasks(7, texts(*["left"] * 20))
     requests = desk.queue_tasks("7", CONFIG, [studio.task(number) for number in numbers])
     run_jobs()
-    Outbox(queue, settings).add(requests)
+    Outbox(connection, queue).add(requests)
     studio.predictions.clear()
-    expire_claims(queue)
+    expire_claims(connection)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: writer(desk, requests[0].job_id()), range(4)))
+        list(pool.map(lambda _: PostPrediction(desk).run(requests[0].job_id()), range(4)))
     once(studio, numbers)
 
 
@@ -243,13 +243,8 @@ def test_a_page_waits_for_a_mask_that_somebody_else_is_about_to_store(client, st
         answer = pool.submit(studio.retrieve, client, 7, numbers)
         time.sleep(1)
         assert not answer.done()
-        desk.outbox.settle(request.job_id(), target)
+        desk.outbox.remove(request.job_id(), target)
         assert answer.result() == [[]]
-
-
-def writer(desk, job_id):
-    with serving_studio(desk):
-        write(job_id)
 
 
 def test_replace_leaves_others_predictions_and_annotated_tasks_alone(studio, run_jobs, desk):
@@ -273,11 +268,11 @@ def test_large_retrieves_and_webhooks_are_answered_at_once_and_read_page_by_page
         start = time.monotonic()
         send()
         assert time.monotonic() - start < 1.5
-        assert queue.queues[Priority.STUDIO].count == 5000 / PAGE  # the same hint is kept once
+        assert queue.waiting(Priority.STUDIO) == 5000 / PAGE  # the same hint is kept once
         assert queue.depths()["batch"]["waiting"] == 0
 
 
-def test_new_tasks_are_read_and_bad_ones_listed(client, studio, run_jobs, queue):
+def test_new_tasks_are_read_and_bad_ones_listed(client, studio, run_jobs, ledger):
     numbers = studio.add_tasks(7, texts("left", "", "right"))
     body = studio.webhook(7, [*numbers, *studio.add_tasks(8, texts("left"))])
     for task in body["tasks"]:
@@ -285,29 +280,29 @@ def test_new_tasks_are_read_and_bad_ones_listed(client, studio, run_jobs, queue)
     assert client.post("/webhook", json=body).json() == {"status": "queued"}
     run_jobs()
     once(studio, [1, 3])  # the other project's task is left alone
-    assert [(entry["task"], entry["field"]) for entry in queue.failures.newest()] == [("2", "text")]
+    assert [(entry["task"], entry["field"]) for entry in ledger.failures.newest()] == [("2", "text")]
 
 
 @pytest.mark.parametrize(("config", "field"), [(None, "project"), ("<View/>", "label_config")])
-def test_a_project_that_cannot_be_used_is_listed(client, studio, run_jobs, queue, config, field):  # noqa: PLR0917
+def test_a_project_that_cannot_be_used_is_listed(client, studio, run_jobs, ledger, config, field):
     body = studio.webhook(7, studio.add_tasks(7, texts("left")))
     studio.configs = {} if config is None else {7: config}
     client.post("/webhook", json=body)
     run_jobs()
-    assert [(entry["task"], entry["field"]) for entry in queue.failures.newest()] == [("1", field)]
+    assert [(entry["task"], entry["field"]) for entry in ledger.failures.newest()] == [("1", field)]
 
 
-def test_reading_is_tried_again_then_listed(client, studio, run_jobs, queue, run_later):
+def test_reading_is_tried_again_then_listed(client, studio, run_jobs, run_later, ledger):
     body = studio.webhook(7, studio.add_tasks(7, texts("left")))
     studio.fault = lambda *_: (503, None)
     client.post("/webhook", json=body)
     run_jobs()
-    assert queue.failures.newest() == []
+    assert ledger.failures.newest() == []
     run_later()
-    assert "read from Label Studio" in queue.failures.newest()[0]["message"]
+    assert "read from Label Studio" in ledger.failures.newest()[0]["message"]
 
 
-def test_reading_goes_on_where_single_requests_fail(client, studio, run_jobs, run_later, queue):
+def test_reading_goes_on_where_single_requests_fail(client, studio, run_jobs, run_later, ledger):
     numbers = studio.add_tasks(7, texts(*(f"left {number}" for number in range(20))))
     for number in numbers:
         studio.store(number, {"model_version": "refam-old", "result": [], "score": 0.1})
@@ -324,42 +319,42 @@ def test_reading_goes_on_where_single_requests_fail(client, studio, run_jobs, ru
         run_later()
     studio.fault = lambda *_: None
     run_later()
-    assert queue.failures.newest() == []
+    assert ledger.failures.newest() == []
     assert [studio.per_task()[number, studio.version] for number in numbers] == [1] * len(numbers)
 
 
-def test_a_result_that_expired_before_it_was_written_is_made_again(client, studio, run_jobs, run_later, queue):
+def test_a_result_that_expired_before_it_was_written_is_made_again(client, studio, run_jobs, run_later, connection):
     numbers = studio.add_tasks(7, texts("left", "right"))
     studio.retrieve(client, 7, numbers)
     studio.fault = lambda method, path: (502, None) if "predictions" in path else None
     run_jobs()
-    for key in queue.connection.keys("rq:job:*"):
+    for key in connection.keys("rq:job:*"):
         if len(key.decode().rpartition(":")[2]) == 40:
-            queue.connection.delete(key)
+            connection.delete(key)
     studio.fault = lambda *_: None
     run_later()
     run_jobs()
     once(studio, numbers)
 
 
-def test_what_is_stored_twice_is_deleted(studio, run_jobs, queue, settings, desk):
+def test_what_is_stored_twice_is_deleted(studio, run_jobs, queue, settings, desk, connection):
     """A request that was given up may be carried out after another one was."""
     (number,) = studio.add_tasks(7, texts("left"))
     requests = desk.queue_tasks("7", CONFIG, [studio.task(number)])
     run_jobs()
     studio.store(number, {**studio.predictions[1]})
     studio.store(number, {"model_version": "somebody-else", "result": [], "score": 0.1})
-    Outbox(queue, settings).add(requests)
+    Outbox(connection, queue).add(requests)
     run_jobs()
     assert studio.per_task() == {(number, studio.version): 1, (number, "somebody-else"): 1}
 
 
-def test_a_full_queue_makes_tasks_wait_as_numbers(client, studio, run_jobs, run_later, queue, monkeypatch):  # noqa: PLR0917
+def test_a_full_queue_makes_tasks_wait_as_numbers(client, studio, run_jobs, run_later, queue, monkeypatch):
     numbers = studio.add_tasks(7, texts("left", "right"))
     monkeypatch.setattr(type(queue), "is_full", lambda _: True)
     assert studio.retrieve(client, 7, numbers) == [[], []]
     run_jobs()
-    assert (queue.backlog(), queue.depths()["studio"]["retrying"]) == (0, 1)
+    assert (queue.waiting(Priority.BATCH), queue.depths()["studio"]["retrying"]) == (0, 1)
     monkeypatch.undo()
     run_later()
     run_jobs()
@@ -393,11 +388,11 @@ class TestWithoutPassword:
     def test_too_many_are_refused(self, client, studio, monkeypatch):
         self.connect(client)
         body = studio.webhook(7, studio.add_tasks(7, texts("left")))
-        monkeypatch.setattr("backend.web.app.MAX_HINTS", 0)
+        monkeypatch.setattr("backend.web.webhook.MAX_HINTS", 0)
         assert client.post("/webhook", json=body).status_code == 503
 
     def test_too_large_ones_are_refused(self, client, monkeypatch):
-        monkeypatch.setattr("backend.web.app.HINT_MAX_BYTES", 10)
+        monkeypatch.setattr("backend.web.webhook.HINT_MAX_BYTES", 10)
         assert client.post("/webhook", json={"action": "TASKS_CREATED"}).status_code == 413
 
     def test_a_wrong_password_is_refused(self, client, studio):
@@ -409,8 +404,8 @@ class TestWithoutPassword:
         assert client.post("/webhook", json={"action": "TASKS_DELETED"}).json() == {"status": "ignored"}
 
 
-def test_claims_are_exclusive_until_they_expire(queue, settings):
-    claims, target = Claims(queue.connection), Target("7", "1")
+def test_claims_are_exclusive_until_they_expire(settings, connection):
+    claims, target = Claims(connection), Target("7", "1")
     assert all(claims.claim([target, Target("7", "2")], "v", 0.2))
     assert claims.claim([target], "w", 60) != [None]
     assert 0 <= claims.claimed_for(target, "v") <= 0.2
@@ -419,32 +414,32 @@ def test_claims_are_exclusive_until_they_expire(queue, settings):
     assert claims.claim([target], "v", 60) == [None]
 
 
-def test_who_lost_a_claim_neither_releases_nor_prolongs_the_next_owners(queue, settings):
-    claims, target = Claims(queue.connection), Target("7", "1")
+def test_who_lost_a_claim_neither_releases_nor_prolongs_the_next_owners(settings, connection):
+    claims, target = Claims(connection), Target("7", "1")
     (first,) = claims.claim([target], "v", 60)
-    assert claims.hold(first, 60)
-    expire_claims(queue)
+    assert claims.extend(first, 60)
+    expire_claims(connection)
     (second,) = claims.claim([target], "v", 60)
     claims.release([first])
-    assert not claims.hold(first, 3600)
+    assert not claims.extend(first, 3600)
     assert 0 < claims.claimed_for(target, "v") <= 60
     assert claims.claim([target], "v", 60) == [None]
-    assert not claims.hold(second, 60), "the first may have delivered"
-    assert claims.hold(second, 60)
+    assert not claims.extend(second, 60), "the first may have delivered"
+    assert claims.extend(second, 60)
     claims.release([second])
-    assert not claims.hold(second, 60), "somebody may have had it meanwhile"
+    assert not claims.extend(second, 60), "somebody may have had it meanwhile"
 
 
 @pytest.fixture
-def held_up(studio, desk, queue, settings):
+def held_up(studio, desk, settings, shared, connection):
     """A function: once a request with this method is underway, its writer's claim expires, and `meanwhile` happens."""
 
     def hold_up(method, meanwhile):
         def fault(asked, path):
             if asked == method:
                 studio.fault = lambda *_: None
-                expire_claims(queue)
-                meanwhile(Desk.open(queue, Studio(settings), settings))
+                expire_claims(connection)
+                meanwhile(Desk.over(shared, Studio(settings), settings))
 
         studio.fault = fault
 
@@ -472,7 +467,7 @@ def test_a_writer_held_up_before_it_writes_takes_its_second_prediction_back(stud
     assert desk.claims.claim([delivery[0]], studio.version, 60) == [None]
 
 
-def test_two_writers_that_write_at_once_leave_one_prediction(studio, desk, queue, settings, delivery):
+def test_two_writers_that_write_at_once_leave_one_prediction(studio, desk, settings, delivery, shared, connection):
     """The second one looks before the first one writes, and writes after the first one has looked again."""
     first_has_left, second_has_looked = threading.Event(), threading.Event()
     posts = iter([second_has_looked, first_has_left])
@@ -481,14 +476,14 @@ def test_two_writers_that_write_at_once_leave_one_prediction(studio, desk, queue
         if method == "POST" and "import" in path:
             event = next(posts)
             if event is second_has_looked:
-                expire_claims(queue)
+                expire_claims(connection)
                 pool.submit(second)
             else:
                 second_has_looked.set()
             assert event.wait(60)
 
     def second():
-        ended.append(Desk.open(queue, Studio(settings), settings).deliver(*delivery))
+        ended.append(Desk.over(shared, Studio(settings), settings).deliver(*delivery))
 
     ended = []
     studio.fault = fault
@@ -499,6 +494,6 @@ def test_two_writers_that_write_at_once_leave_one_prediction(studio, desk, queue
     once(studio, [1])
 
 
-def expire_claims(queue):
-    for key in queue.connection.keys("refam:claim:*"):
-        queue.connection.delete(key)
+def expire_claims(connection):
+    for key in connection.keys("refam:claim:*"):
+        connection.delete(key)

@@ -48,6 +48,6 @@ def test_an_image_beyond_the_bound_is_not_kept():
 def test_an_old_image_is_loaded_anew():
     loader, clock = Counting(), Clock()
     images = ImageCache(loader, SIZE, clock)
-    for clock.now in (0, LIFETIME, LIFETIME + 1, 2 * LIFETIME + 1):
+    for clock.now in (0, LIFETIME - 1, LIFETIME, 2 * LIFETIME - 1):
         images.load("a", "image")
     assert len(loader.asked) == 2

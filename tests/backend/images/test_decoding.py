@@ -12,7 +12,7 @@ from PIL import Image
 from rq.timeouts import JobTimeoutException
 
 from backend.images.decoding import FORMATS, MAX_SCANS, ImageError, decode
-from tests.backend.conftest import png
+from tests.support.tasks import png
 
 MAX_PIXELS = 50_000_000
 

@@ -15,7 +15,7 @@ from backend.errors import TaskError, TemporaryError
 from backend.images.loader import ImageLoader
 from backend.label_studio.client import Studio
 from backend.settings import Settings
-from tests.backend.conftest import data_uri, png
+from tests.support.tasks import data_uri, png
 
 PAT = "eyJh.eyJz.c2ln"
 LEGACY = "0123456789abcdef0123456789abcdef01234567"

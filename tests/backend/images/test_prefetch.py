@@ -9,9 +9,9 @@ from PIL import Image
 from backend.errors import TaskError
 from backend.images.cache import ImageCache
 from backend.images.prefetch import Prefetcher
-from backend.label_studio.label_config import read_label_config
 from backend.queue.job_queue import Priority
-from tests.backend.conftest import CONFIG, eventually, task
+from tests.support.processes import eventually
+from tests.support.tasks import request_of, task
 
 PIXELS = 10**6
 
@@ -41,9 +41,8 @@ def slow():
 @pytest.fixture
 def submit(queue, settings):
     def submit(*images, priority=Priority.BATCH):
-        layout = read_label_config(CONFIG)
         tasks = [task(number, "left", image) for number, image in enumerate(images)]
-        queue.submit([layout.request(each, settings, "7") for each in tasks], priority)
+        queue.submit([request_of(each, settings) for each in tasks], priority)
 
     return submit
 
@@ -112,9 +111,9 @@ def test_it_can_be_switched_off(slow, submit, prefetch):
     assert slow.loaded == ["now"]
 
 
-def test_a_queue_that_fails_does_no_harm(slow, prefetch, queue):
+def test_a_queue_that_fails_does_no_harm(slow, prefetch, connection):
     images = prefetch(1)
-    queue.connection.set("rq:queue:refam-batch", "no list")
+    connection.set("rq:queue:refam-batch", "no list")
     assert images.load("now", "image")
     eventually(lambda: not images._underway)
     assert images.load("now", "image")

@@ -7,6 +7,7 @@ import pytest
 
 from backend.label_studio.interaction import REASON_MARK, Interaction, read_interaction, reply_in_text
 from backend.label_studio.request import Click, Rectangle
+from tests.support.drawings import draft, drawn, point, rectangle, text
 
 RECORDED = {
     entry["name"]: entry["body"]
@@ -18,28 +19,6 @@ TAGS = ("prompt", ("kp", "rect"))
 def read(name):
     body = RECORDED[name]
     return read_interaction(body["params"]["context"], body["tasks"][0]["drafts"], *TAGS)
-
-
-def point(x=50.0, y=50.0, *, positive=True, label="Object", tag="kp"):
-    value = {"x": x, "y": y, "width": 0.3, "keypointlabels": [label]}
-    return {"from_name": tag, "type": "keypointlabels", "value": value, "is_positive": positive}
-
-
-def rectangle(x=10, y=20, width=30, height=40, rotation=0, **size):
-    value = {"x": x, "y": y, "width": width, "height": height, "rotation": rotation, "rectanglelabels": ["Object"]}
-    return {"from_name": "rect", "type": "rectanglelabels", "value": value, **size}
-
-
-def text(*texts, tag="prompt"):
-    return {"from_name": tag, "type": "textarea", "value": {"text": list(texts)}}
-
-
-def drawn(*results):
-    return {"result": list(results)}
-
-
-def draft(*results, number=1, at="2026-11-23T00:43:45Z"):
-    return {"id": number, "updated_at": at, "result": list(results)}
 
 
 def test_the_recorded_click():

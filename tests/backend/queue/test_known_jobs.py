@@ -7,49 +7,69 @@ import pytest
 from rq.callbacks import Callback
 from rq.job import Job
 from rq.serializers import JSONSerializer
-from rq.utils import import_attribute
 
+from backend.queue.job_names import JobName
 from backend.queue.job_queue import Priority
-from backend.queue.known_jobs import CALLBACKS, FUNCTIONS, KnownJob
-from backend.worker.predict import run
+from backend.queue.known_jobs import KnownJob
+from tests.support.rq_queues import rq_queue
 
 
-def outcome(queue, job):
-    return KnownJob.fetch(job.id, queue.connection, JSONSerializer).get_status()
+def stored(function, arguments, connection, **options):
+    return Job.create(function, arguments, connection=connection, serializer=JSONSerializer, **options)
 
 
-@pytest.mark.parametrize("function", ["os.mkdir", "backend.jobs.logging.os.mkdir", "backend.studio_jobs.os.mkdir"])
-def test_a_foreign_function_is_not_run(queue, run_jobs, tmp_path, function):
-    job = Job.create(function, (str(tmp_path / "made"),), connection=queue.connection, serializer=JSONSerializer)
-    queue.queues[Priority.BATCH].enqueue_job(job)
+def status(job, connection):
+    return KnownJob.fetch(job.id, connection, JSONSerializer).get_status()
+
+
+@pytest.mark.parametrize("function", ["os.mkdir", "backend.jobs.logging.os.mkdir", "backend.worker.predict.os.mkdir"])
+def test_a_foreign_function_is_not_run(queue, run_jobs, tmp_path, function, connection):
+    job = stored(function, (str(tmp_path / "made"),), connection)
+    rq_queue(connection, Priority.BATCH).enqueue_job(job)
     run_jobs()
-    assert outcome(queue, job) == "failed"
+    assert status(job, connection) == "failed"
     assert not (tmp_path / "made").exists()
 
 
-def test_a_method_of_what_a_job_holds_is_not_run(queue, run_jobs):
-    job = Job.create("backend.jobs.run", ({},), connection=queue.connection, serializer=JSONSerializer)
+def test_a_method_of_what_a_job_holds_is_not_run(queue, run_jobs, connection):
+    job = stored("backend.jobs.run", ({},), connection)
     job._instance = "text"
-    queue.queues[Priority.BATCH].enqueue_job(job)
+    rq_queue(connection, Priority.BATCH).enqueue_job(job)
     run_jobs()
-    assert outcome(queue, job) == "failed"
+    assert status(job, connection) == "failed"
+
+
+class Recorder:
+    def __init__(self):
+        self.failed = []
+
+    def run(self, *args):
+        raise AssertionError
+
+    def on_failure(self, job, *rest):
+        self.failed.append(job.id)
 
 
 @pytest.mark.parametrize("event", ["on_failure", "on_success", "on_stopped"])
-def test_a_foreign_callback_is_not_called(queue, event):
-    options = {event: Callback("os.mkdir")}
-    job = Job.create("backend.jobs.run", (), connection=queue.connection, serializer=JSONSerializer, **options)
+@pytest.mark.parametrize("function", ["predict", "backend.jobs.run", "os.mkdir"])
+def test_a_foreign_callback_is_not_called(event, function, connection):
+    recorder = Recorder()
+    job = stored(function, (), connection, **{event: Callback("os.mkdir")})
     job.save()
-    known = KnownJob.fetch(job.id, queue.connection, JSONSerializer)
-    assert (known.failure_callback, known.success_callback, known.stopped_callback) == (None, None, None)
+    known = KnownJob.handled_by({JobName.PREDICT: recorder}).fetch(job.id, connection, JSONSerializer)
+    assert known.failure_callback in (None, recorder.on_failure)
+    assert (known.failure_callback is None) is (function == "os.mkdir")
+    assert (known.success_callback, known.stopped_callback) == (None, None)
 
 
-def test_what_is_known_exists():
-    assert import_attribute(FUNCTIONS["backend.jobs.run"]) is run
-    assert all(callable(import_attribute(name)) for name in (FUNCTIONS | CALLBACKS).values())
+def test_processes_that_only_queue_jobs_run_none(connection):
+    job = stored("predict", (), connection)
+    job.save()
+    with pytest.raises(ValueError, match="not this backend's"):
+        _ = KnownJob.fetch(job.id, connection, JSONSerializer).func
 
 
-def test_nothing_in_redis_is_a_pickle(queue):
-    queue.queues[Priority.BATCH].enqueue("backend.jobs.run", {})
-    (key,) = queue.connection.keys("rq:job:*")
-    assert json.loads(zlib.decompress(queue.connection.hget(key, "data")))[0] == "backend.jobs.run"
+def test_nothing_in_redis_is_a_pickle(queue, connection):
+    queue.schedule(JobName.POST_PREDICTION, "job", description="post")
+    (key,) = connection.keys("rq:job:*")
+    assert json.loads(zlib.decompress(connection.hget(key, "data")))[2] == ["job"]

@@ -8,64 +8,64 @@ from rq import Retry
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
+from backend.delivery.desk import Desk
 from backend.images.loader import ImageLoader
 from backend.label_studio.client import Studio
-from backend.label_studio.label_config import read_label_config
-from backend.queue import takeover
 from backend.queue.job_queue import Priority
 from backend.queue.takeover import MAX_DEATHS, TAKEN, Sweeper
-from backend.worker.predict import Predictor, serving
+from backend.timings import Timings
+from backend.worker.main import bind
+from backend.worker.predictor import Predictor
 from backend.worker.rq_worker import RefAMWorker
-from tests.backend.conftest import CONFIG, task
+from tests.support.rq_queues import rq_queue
 from tests.support.stub_worker import StubSegmenter
-
-
-@pytest.fixture(autouse=True)
-def short_life(monkeypatch):
-    monkeypatch.setattr(takeover, "LIFE", 1)
+from tests.support.tasks import request_of, task
 
 
 @pytest.fixture
-def sweeper(queue):
-    return Sweeper(queue.connection, list(queue.queues.values()))
-
-
-@pytest.fixture
-def worker(queue, settings):
-    worker = RefAMWorker(queue, settings)
+def worker(shared, settings):
+    studio, timings = Studio(settings), Timings(life=1)
+    predictor = Predictor(StubSegmenter(), ImageLoader(settings, studio), shared.gallery, settings)
+    handlers = bind(predictor, Desk.over(shared, studio, settings, timings))
+    worker = RefAMWorker(shared.connection, handlers, settings, timings)
     worker.register_birth()
     return worker
 
 
 @pytest.fixture
+def sweeper(worker, connection):
+    return Sweeper(connection, worker.queues, worker.job_class)
+
+
+@pytest.fixture
 def request_(queue, settings):
-    request = read_label_config(CONFIG).request(task(1, "left"), settings, "7")
+    request = request_of(task(1, "left"), settings)
     queue.submit([request], Priority.BATCH)
     return request
 
 
-def job_of(request, queue):
-    return Job.fetch(request.job_id(), queue.connection, JSONSerializer)
+def job_of(request, connection):
+    return Job.fetch(request.job_id(), connection, JSONSerializer)
 
 
-def waiting(queue):
-    return queue.queues[Priority.BATCH].get_job_ids()
+def waiting(connection):
+    return rq_queue(connection, Priority.BATCH).get_job_ids()
 
 
-def test_a_job_that_was_taken_and_never_begun(worker, queue, sweeper, request_):
+def test_a_job_that_was_taken_and_never_begun(worker, queue, sweeper, request_, connection):
     job, _ = worker.dequeue_job_and_maintain_ttl(None)
-    assert waiting(queue) == []
+    assert waiting(connection) == []
     sweeper.sweep()
-    assert waiting(queue) == [], "its worker may still live"
+    assert waiting(connection) == [], "its worker may still live"
     time.sleep(1.1)
     sweeper.sweep()
     sweeper.sweep()
-    assert waiting(queue) == [job.id]
-    assert queue.connection.zcard(TAKEN) == 0
+    assert waiting(connection) == [job.id]
+    assert connection.zcard(TAKEN) == 0
 
 
 @pytest.mark.parametrize("step", ["registered", "started", "next try noted in part"])
-def test_a_job_whose_worker_dies_while_it_runs(worker, queue, sweeper, request_, step):
+def test_a_job_whose_worker_dies_while_it_runs(worker, queue, sweeper, request_, step, connection):
     job, _ = worker.dequeue_job_and_maintain_ttl(None)
     worker.prepare_execution(job)
     if step != "registered":
@@ -73,42 +73,41 @@ def test_a_job_whose_worker_dies_while_it_runs(worker, queue, sweeper, request_,
     if step == "next try noted in part":
         job.set_status(JobStatus.SCHEDULED)
     queue.submit([request_], Priority.BATCH)  # asking again does not help
-    assert waiting(queue) == []
+    assert waiting(connection) == []
     time.sleep(1.1)
     sweeper.sweep()
     sweeper.sweep()
-    assert waiting(queue) == [job.id]
-    assert job_of(request_, queue).get_status() == JobStatus.QUEUED
+    assert waiting(connection) == [job.id]
+    assert job_of(request_, connection).get_status() == JobStatus.QUEUED
     assert queue.depths()["batch"]["running"] == 0
 
 
-def test_a_job_that_kills_its_workers_is_given_up(worker, queue, settings, sweeper, request_):
-    with serving(Predictor(StubSegmenter(), ImageLoader(settings, Studio(settings)), queue, settings)):
-        for _ in range(MAX_DEATHS):
-            assert queue.failures.newest() == []
-            job, _ = worker.dequeue_job_and_maintain_ttl(None)
-            worker.prepare_execution(job)
-            time.sleep(1.1)
-            sweeper.sweep()
-    assert waiting(queue) == []
-    assert "died again and again" in queue.failures.newest()[0]["message"]
+def test_a_job_that_kills_its_workers_is_given_up(worker, queue, settings, sweeper, request_, ledger, connection):
+    for _ in range(MAX_DEATHS):
+        assert ledger.failures.newest() == []
+        job, _ = worker.dequeue_job_and_maintain_ttl(None)
+        worker.prepare_execution(job)
+        time.sleep(1.1)
+        sweeper.sweep()
+    assert waiting(connection) == []
+    assert "died again and again" in ledger.failures.newest()[0]["message"]
     assert queue.submit([request_], Priority.BATCH)[0].failure
 
 
-def test_an_entry_of_a_job_that_has_ended_or_expired_is_dropped(worker, queue, sweeper, request_):
+def test_an_entry_of_a_job_that_has_ended_or_expired_is_dropped(worker, queue, sweeper, request_, connection):
     job, _ = worker.dequeue_job_and_maintain_ttl(None)
     worker.prepare_execution(job)
     job.set_status(JobStatus.FINISHED)
-    queue.connection.zadd(TAKEN, {"expired": 1})
+    connection.zadd(TAKEN, {"expired": 1})
     time.sleep(1.1)
     sweeper.sweep()
-    assert waiting(queue) == []
+    assert waiting(connection) == []
     assert queue.depths()["batch"]["running"] == 0
-    assert queue.connection.zcard(TAKEN) == 0
+    assert connection.zcard(TAKEN) == 0
 
 
-def test_what_is_due_is_woken_once(queue, sweeper):
-    target = queue.queues[Priority.STUDIO]
+def test_what_is_due_is_woken_once(queue, sweeper, connection):
+    target = rq_queue(connection, Priority.STUDIO)
     for number in range(250):
         target.enqueue_in(timedelta(seconds=-1), "backend.studio_jobs.write", str(number), retry=Retry(max=1))
     target.enqueue_in(timedelta(seconds=60), "backend.studio_jobs.write", "later")

@@ -6,7 +6,7 @@ from backend.errors import QueueUnavailableError
 from backend.queue.connection import connect
 from backend.settings import load_settings
 from backend.supervisor.redis_server import RedisServer
-from tests.backend.conftest import eventually
+from tests.support.processes import eventually
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 
-from backend.queue.job_queue import JobQueue
+from backend.queue.shared_state import SharedState
 from backend.web.app import create_app
-from tests.backend.conftest import CONFIG, data_uri, eventually, png, task
+from tests.support.processes import eventually
+from tests.support.tasks import CONFIG, data_uri, png, task
 
 RECORDED = {
     entry["name"]: entry
@@ -22,8 +23,8 @@ WEBHOOKS = [name for name, entry in RECORDED.items() if entry["path"] == "/webho
 
 
 @pytest.fixture
-def client(settings, queue):
-    with TestClient(create_app(settings, queue), raise_server_exceptions=False) as client:
+def client(settings, shared):
+    with TestClient(create_app(settings, shared), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -112,10 +113,10 @@ def test_a_batch_is_answered_at_once_and_filled_by_the_next_request(client, run_
     assert all(isinstance(entry["score"], float) for entry in results)
 
 
-def test_old_predictions_and_annotations_are_not_kept(client, queue):
+def test_old_predictions_and_annotations_are_not_kept(client, connection):
     old = {**task(1, "left"), "predictions": [{"result": ["bulk" * 1000]}], "annotations": [{"result": []}]}
     client.post("/predict", json=body(old, task(2, "right")))
-    stored = b"".join(b"".join(queue.connection.hvals(key)) for key in queue.connection.scan_iter("rq:job:*"))
+    stored = b"".join(b"".join(connection.hvals(key)) for key in connection.scan_iter("rq:job:*"))
     assert len(stored) < 5000
 
 
@@ -207,7 +208,7 @@ def test_no_tasks_no_results(client):
 
 def test_too_large_a_body_is_refused(configure, connection):
     settings = configure(REQUEST_MAX_BYTES=1000)
-    client = TestClient(create_app(settings, JobQueue(connection, settings)))
+    client = TestClient(create_app(settings, SharedState.over(connection, settings)))
     found = error(client.post("/predict", content=b"x" * 1001), 413)
     assert "REFAM_BACKEND_REQUEST_MAX_BYTES" in found["remedy"]
 
@@ -220,7 +221,7 @@ def test_large_bodies_are_welcome(client):
 
 def test_password(configure, connection):
     settings = configure(BASIC_AUTH_USER="u", BASIC_AUTH_PASS="p\u00e4ss")
-    client = TestClient(create_app(settings, JobQueue(connection, settings)))
+    client = TestClient(create_app(settings, SharedState.over(connection, settings)))
     assert client.get("/health").status_code == 200
     right = {"Authorization": "Basic " + base64.b64encode("u:p\u00e4ss".encode()).decode()}
     wrong = [{}, {"Authorization": "Basic dTpw"}, {"Authorization": "Basic !"}, {"Authorization": "Bearer x"}]
@@ -233,9 +234,9 @@ def test_password(configure, connection):
         assert client.request(method, path, headers=right, json={}).status_code != 401
 
 
-def test_redis_that_is_gone_is_said_and_health_answers(configure, queue):
+def test_redis_that_is_gone_is_said_and_health_answers(configure):
     settings = configure()
-    gone = JobQueue(Redis(port=1, retry=None), settings)
+    gone = SharedState.over(Redis(port=1, retry=None), settings)
     client = TestClient(create_app(settings, gone), raise_server_exceptions=False)
     assert client.get("/health").status_code == 200
     assert error(client.post("/predict", json=body(task(1, "left"))), 503)["field"] == "REDIS_URL"
@@ -290,11 +291,11 @@ def test_compressed_bodies_are_not_unpacked(client, encoding):
 
 def test_a_body_in_chunks_is_counted(configure, connection):
     settings = configure(REQUEST_MAX_BYTES=1000)
-    client = TestClient(create_app(settings, JobQueue(connection, settings)))
+    client = TestClient(create_app(settings, SharedState.over(connection, settings)))
     assert error(client.post("/predict", content=(b"x" * 100 for _ in range(11))), 413)["field"] == "body"
 
 
-def test_projects_that_connect_leave_only_their_numbers(client, queue):
+def test_projects_that_connect_leave_only_their_numbers(client, connection):
     for project in ("7.1795", "", "x" * 100_000, "7/../8"):
         assert client.post("/setup", json={"project": project, "schema": CONFIG}).status_code == 200
-    assert queue.connection.smembers("refam:projects") == {b"7"}
+    assert connection.smembers("refam:projects") == {b"7"}

@@ -10,21 +10,26 @@ import httpx
 import pytest
 import uvicorn
 
-from backend.queue.job_queue import JobQueue
+from backend.queue.shared_state import SharedState
 from backend.settings import LARGE_BODIES, SMALL_BODIES, SMALL_BODY
-from backend.web import intake
+from backend.timings import Timings
 from backend.web.app import create_app
-from tests.backend.conftest import eventually, task
-from tests.backend.web.test_app import body
+from tests.support.processes import eventually
+from tests.support.tasks import body, task
 
 LARGEST = 4 * SMALL_BODY
 
 
 @pytest.fixture
-def url(configure, connection):
+def timings():
+    return Timings()
+
+
+@pytest.fixture
+def url(configure, connection, timings):
     """Address of the web application, served by uvicorn as `serve` does."""
     settings = configure(REQUEST_MAX_BYTES=LARGEST)
-    app = create_app(settings, JobQueue(connection, settings))
+    app = create_app(settings, SharedState.over(connection, settings), timings)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -65,8 +70,8 @@ def reason(response):
     return response.json()["error"]["message"]
 
 
-def test_a_large_request_that_finds_no_room_is_told_to_come_back(client, unfinished, monkeypatch):
-    monkeypatch.setattr(intake, "ROOM_SECONDS", 0.5)
+@pytest.mark.parametrize("timings", [Timings(room=0.5)])
+def test_a_large_request_that_finds_no_room_is_told_to_come_back(client, unfinished):
     held = [unfinished(LARGEST) for _ in range(LARGE_BODIES)]
     refused = eventually(lambda: (answer := post(client, LARGEST)).status_code == 503 and answer, 60)
     assert int(refused.headers["Retry-After"]) > 0
@@ -89,15 +94,15 @@ def test_large_requests_wait_for_each_other(client):
     assert [answer.json()["results"] for answer in answers] == [[[], []]] * len(answers)
 
 
-def test_a_body_in_chunks_has_room_for_the_largest(client, unfinished, monkeypatch):
-    monkeypatch.setattr(intake, "ROOM_SECONDS", 0.5)
+@pytest.mark.parametrize("timings", [Timings(room=0.5)])
+def test_a_body_in_chunks_has_room_for_the_largest(client, unfinished):
     for _ in range(LARGE_BODIES):
         unfinished(0, "Transfer-Encoding: chunked")
     eventually(lambda: post(client, LARGEST).status_code == 503, 60)
 
 
-def test_a_body_that_does_not_arrive_gives_its_room_back(client, unfinished, monkeypatch):
-    monkeypatch.setattr(intake, "BODY_SECONDS", 0.5)
+@pytest.mark.parametrize("timings", [Timings(body=0.5)])
+def test_a_body_that_does_not_arrive_gives_its_room_back(client, unfinished):
     held = [unfinished(LARGEST) for _ in range(LARGE_BODIES)]
     assert post(client, LARGEST).is_success
     for connection in held:
@@ -108,8 +113,8 @@ def test_a_body_that_does_not_arrive_gives_its_room_back(client, unfinished, mon
         assert b"took longer than" in answer
 
 
-def test_small_requests_are_bounded_too(client, unfinished, monkeypatch):
-    monkeypatch.setattr(intake, "ROOM_SECONDS", 0.5)
+@pytest.mark.parametrize("timings", [Timings(room=0.5)])
+def test_small_requests_are_bounded_too(client, unfinished):
     for _ in range(SMALL_BODIES):
         unfinished(SMALL_BODY)
     eventually(lambda: post(client, SMALL_BODY).status_code == 503, 60)

@@ -11,13 +11,15 @@ from label_studio_ml.model import LabelStudioMLBase
 import backend.web.ml_backend
 import backend.web.ml_base
 from backend.errors import LabelConfigError
+from backend.web.answers import Answering
 from backend.web.ml_backend import RefAMBackend
-from tests.backend.conftest import CONFIG, ROOT, task
+from tests.support.processes import ROOT
+from tests.support.tasks import CONFIG, task
 
 
 @pytest.fixture
-def model(queue, settings):
-    return RefAMBackend(label_config=CONFIG, queue=queue, settings=settings)
+def model(settings, shared):
+    return RefAMBackend(label_config=CONFIG, answering=Answering(shared, settings))
 
 
 def test_is_a_model_of_the_installed_package(model):
@@ -66,25 +68,25 @@ def model_2(monkeypatch):
 
 
 @pytest.mark.parametrize("positional", [True, False])
-def test_works_under_2_x(model_2, queue, settings, run_jobs, positional):
+def test_works_under_2_x(model_2, settings, run_jobs, positional, shared):
     arguments = (("3", CONFIG), {}) if positional else ((), {"project_id": "3", "label_config": CONFIG})
-    made = model_2.RefAMBackend(*arguments[0], queue=queue, settings=settings, **arguments[1])
+    made = model_2.RefAMBackend(*arguments[0], answering=Answering(shared, settings), **arguments[1])
     assert made.model_version == settings.model_version
     assert made.predict([task(1, "left"), task(2, "right")]) == [[], []]
     run_jobs()
     assert all(prediction["result"] for prediction in made.predict([task(1, "left"), task(2, "right")]))
-    later = model_2.RefAMBackend("3", queue=queue, settings=settings)  # 2.x remembers the config
+    later = model_2.RefAMBackend("3", answering=Answering(shared, settings))  # 2.x remembers the config
     assert later.predict([task(1, "left")])[0]["score"] == 0.75
 
 
 @pytest.mark.parametrize("positional", [True, False])
-def test_entities_are_refused_before_the_base_class_reads_them(queue, settings, positional):
+def test_entities_are_refused_before_the_base_class_reads_them(settings, positional, shared):
     config = '<!DOCTYPE v [<!ENTITY a SYSTEM "file:///etc/passwd">]>' + CONFIG
     with pytest.raises(LabelConfigError, match="entities"):
         if positional:
-            RefAMBackend(config, queue=queue, settings=settings)
+            RefAMBackend(config, answering=Answering(shared, settings))
         else:
-            RefAMBackend(label_config=config, queue=queue, settings=settings)
+            RefAMBackend(label_config=config, answering=Answering(shared, settings))
 
 
 def test_many_tasks_get_what_is_ready_and_empty_lists(model, run_jobs):
@@ -94,7 +96,7 @@ def test_many_tasks_get_what_is_ready_and_empty_lists(model, run_jobs):
     assert [bool(prediction) for prediction in model.predict([*tasks, task(8, "new")])] == [True] * 7 + [False]
 
 
-def test_bad_tasks_cost_themselves_only(model, queue, run_jobs):
+def test_bad_tasks_cost_themselves_only(model, run_jobs, ledger):
     tasks = [
         task(1, "left"),
         task(2, ""),
@@ -108,18 +110,18 @@ def test_bad_tasks_cost_themselves_only(model, queue, run_jobs):
     assert [(error["task"], error["field"]) for error in answer.errors] == [
         ("2", "text"), ("3", "text"), ("4", "label"), ("5", "image"),
     ]  # fmt: skip
-    assert {entry["task"] for entry in queue.failures.newest()} == {"2", "3", "4", "5"}
+    assert {entry["task"] for entry in ledger.failures.newest()} == {"2", "3", "4", "5"}
     run_jobs()
     assert [bool(result) for result in model.predict(tasks)] == [True, False, False, False, False, True]
 
 
-def test_a_mended_task_leaves_the_list_of_failures(model, queue, run_jobs):
+def test_a_mended_task_leaves_the_list_of_failures(model, run_jobs, ledger):
     model.predict([task(2, "")])
-    assert queue.failures.newest()
+    assert ledger.failures.newest()
     model.predict([task(2, "left"), task(3, "left")])
     run_jobs()
     model.predict([task(2, "left"), task(3, "left")])
-    assert queue.failures.newest() == []
+    assert ledger.failures.newest() == []
 
 
 def test_without_a_worker_nothing_is_waited_for(model):

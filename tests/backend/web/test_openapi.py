@@ -2,7 +2,8 @@
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as effort
 from redis import Redis
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -11,11 +12,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from backend.queue.job_queue import JobQueue
+from backend.queue.shared_state import SharedState
 from backend.settings import load_settings
+from backend.web.access import ASKED_BY
 from backend.web.app import create_app
-from backend.web.status_page import ASKED_BY
-from tests.backend.conftest import CONFIG
+from tests.support.tasks import CONFIG
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 OURS = {"X-Requested-With": ASKED_BY}
@@ -28,13 +29,15 @@ def api(redis_socket):
         patch.setenv("REFAM_BACKEND_INLINE_SECONDS", "0")
         configured = load_settings()
         connection.flushdb()
-        yield schemathesis.openapi.from_asgi("/openapi.json", create_app(configured, JobQueue(connection, configured)))
+        yield schemathesis.openapi.from_asgi(
+            "/openapi.json", create_app(configured, SharedState.over(connection, configured))
+        )
 
 
 def test_no_request_is_a_bug(api):
     for operation in (result.ok() for result in api.get_all_operations()):
 
-        @settings(max_examples=15, suppress_health_check=list(HealthCheck), database=None)
+        @effort(max_examples=15, suppress_health_check=list(HealthCheck), database=None)
         @given(operation.as_strategy())
         def sends(case):
             case.call_and_validate(checks=CHECKS)

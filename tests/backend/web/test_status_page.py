@@ -13,11 +13,16 @@ from backend.errors import TaskError
 from backend.label_studio.client import PAGE as STUDIO_PAGE
 from backend.queue import progress
 from backend.queue.gallery import THUMBNAIL_BYTES
-from backend.queue.job_queue import Outcome, Priority
+from backend.queue.job_queue import Priority
+from backend.queue.outcome import Outcome
+from backend.queue.shared_state import SharedState
+from backend.settings import load_settings
+from backend.web.access import ASKED_BY
 from backend.web.app import create_app
-from backend.web.status_page import ASKED_BY, PAGE
-from tests.backend.conftest import CONFIG, data_uri, png
+from backend.web.status_page import PAGE
 from tests.support.label_studio import PAT, running
+from tests.support.rq_queues import rq_queue
+from tests.support.tasks import CONFIG, data_uri, png
 
 IMAGE = data_uri(png())
 OURS = {"X-Requested-With": ASKED_BY}
@@ -42,8 +47,8 @@ def settings(configure, studio):
 
 
 @pytest.fixture
-def client(settings, queue):
-    with TestClient(create_app(settings, queue), raise_server_exceptions=False) as client:
+def client(settings, shared):
+    with TestClient(create_app(settings, shared), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -171,7 +176,7 @@ class TestProgress:
         assert after["8"]["rate"] > 0
         assert after["8"]["seconds_left"] is None
 
-    def test_thumbnails_are_small_few_and_gone_when_they_are_old(self, client, studio, run_jobs, queue):
+    def test_thumbnails_are_small_few_and_gone_when_they_are_old(self, client, studio, run_jobs, connection):
         retrieve(client, studio, 7, "left", "right", "left 3")
         run_jobs()
         masks = client.get("/status").json()["masks"]
@@ -180,16 +185,16 @@ class TestProgress:
             content = client.get(f"/thumbnails/{mask['id']}").content
             assert len(content) <= THUMBNAIL_BYTES
             assert Image.open(io.BytesIO(content)).format == "JPEG"
-        assert queue.connection.hlen("refam:thumbnails") == 2
+        assert connection.hlen("refam:thumbnails") == 2
         assert client.get("/thumbnails/0").status_code == 404
 
-    def test_tasks_whose_end_nobody_told_are_not_waiting_for_ever(self, client, studio, queue):
+    def test_tasks_whose_end_nobody_told_are_not_waiting_for_ever(self, client, studio, queue, ledger):
         retrieve(client, studio, 7, "left", "right")
-        for _, job in list(queue.progress.waiting("7")):
-            queue.take(job, "none")
+        for _, job in list(ledger.progress.waiting("7")):
+            queue.withdraw(job, "none")
         assert projects(client)["7"]["waiting"] == 0
 
-    def test_what_is_kept_is_bounded(self, queue, monkeypatch):
+    def test_what_is_kept_is_bounded(self, monkeypatch, ledger, connection):
         monkeypatch.setattr(progress, "MAX_PROJECTS", 3)
         monkeypatch.setattr(progress, "PACE", 4)
 
@@ -198,24 +203,24 @@ class TestProgress:
 
         for number in range(10):
             Request.project = str(number)
-            queue.progress.begin([Request])
-        assert queue.progress.projects() == ["9", "8", "7"]
-        assert len(queue.connection.keys("refam:waiting:*")) == 3
+            ledger.progress.begin([Request])
+        assert ledger.progress.projects() == ["9", "8", "7"]
+        assert len(connection.keys("refam:waiting:*")) == 3
         for _ in range(8):
-            queue.progress.begin([Request])
-            queue.settle([("9", "1", Outcome(prediction={}))])
-        assert queue.progress.state("9").done == 8
-        assert queue.connection.llen("refam:pace:9") == 4
-        assert all(queue.connection.ttl(key) > 0 for key in queue.connection.keys("refam:[wmp]*:*"))
+            ledger.progress.begin([Request])
+            ledger.end([("9", "1", Outcome(prediction={}))])
+        assert ledger.progress.state("9").done == 8
+        assert connection.llen("refam:pace:9") == 4
+        assert all(connection.ttl(key) > 0 for key in connection.keys("refam:[wmp]*:*"))
 
-    def test_hostile_ids_make_no_keys(self, queue, client, studio):
+    def test_hostile_ids_make_no_keys(self, client, studio, ledger):
         tasks = [{"id": name, "project": name, "data": {"image": IMAGE, "text": "left"}} for name in ("a/b", "²", "")]
         client.post("/predict", json={"tasks": tasks, "label_config": CONFIG})
-        assert queue.progress.projects() == []
+        assert ledger.progress.projects() == []
 
 
 class TestCancel:
-    def test_a_project(self, client, studio, run_jobs, queue):
+    def test_a_project(self, client, studio, run_jobs, connection):
         numbers = retrieve(client, studio, 7, "left", "right", "left")
         others = retrieve(client, studio, 8, "left", "left 8")  # the first shares a job with project 7
         assert post(client, "/cancel", project="7") == {"cancelled": 3}
@@ -224,16 +229,16 @@ class TestCancel:
         run_jobs()
         assert studio.per_task() == {(number, studio.version): 1 for number in others}
         assert reasons(client) == {("7", str(number)): "cancelled." for number in numbers}
-        assert not queue.connection.keys("refam:due:*")
+        assert not connection.keys("refam:due:*")
         assert projects(client)["7"]["waiting"] == 0
 
-    def test_one_task_leaves_those_that_shared_its_job(self, client, studio, run_jobs, queue):
+    def test_one_task_leaves_those_that_shared_its_job(self, client, studio, run_jobs, connection):
         first, second, third = retrieve(client, studio, 7, "left", "right", "left")
         assert post(client, "/cancel", project="7", task=str(third)) == {"cancelled": 1}
         run_jobs()
         assert studio.per_task() == {(first, studio.version): 1, (second, studio.version): 1}
         assert reasons(client) == {("7", str(third)): "cancelled."}
-        assert not queue.connection.keys("refam:due:*")
+        assert not connection.keys("refam:due:*")
 
     def test_one_that_waits_for_a_further_try(self, client, studio, run_jobs):
         numbers = retrieve(client, studio, 7, "crash", "left")
@@ -243,13 +248,13 @@ class TestCancel:
         assert client.get("/status").json()["queues"]["batch"]["retrying"] == 0
         assert reasons(client) == {("7", str(numbers[0])): "cancelled."}
 
-    def test_announced_tasks_that_have_not_been_read(self, client, studio, run_jobs, queue):
+    def test_announced_tasks_that_have_not_been_read(self, client, studio, run_jobs, connection):
         numbers = studio.add_tasks(7, [{"image": IMAGE, "text": "left"}] * (STUDIO_PAGE + 5))
         client.post("/webhook", json=studio.webhook(7, numbers))
         retrieve(client, studio, 8, "left")
         assert post(client, "/cancel", project="7") == {"cancelled": len(numbers)}
         assert client.get("/status").json()["failed_tasks"] == len(numbers)
-        assert queue.queues[Priority.STUDIO].count == 1
+        assert rq_queue(connection, Priority.STUDIO).count == 1
 
     def test_what_has_ended_is_not_cancelled(self, client, studio, run_jobs):
         numbers = retrieve(client, studio, 7, "left", "right")
@@ -258,11 +263,11 @@ class TestCancel:
         assert post(client, "/cancel", project="7", task=str(numbers[0])) == {"cancelled": 0}
         assert reasons(client) == {}
 
-    def test_what_runs_is_finished(self, client, studio, queue):
+    def test_what_runs_is_finished(self, client, studio, queue, connection):
         retrieve(client, studio, 7, "left", "right")
-        job_id = queue.queues[Priority.BATCH].pop_job_id()  # as a worker that has just taken it
+        job_id = rq_queue(connection, Priority.BATCH).pop_job_id()  # as a worker that has just taken it
         assert post(client, "/cancel", project="7") == {"cancelled": 1}
-        assert queue.connection.exists(f"rq:job:{job_id}")
+        assert connection.exists(f"rq:job:{job_id}")
 
     def test_a_cancelled_task_can_be_asked_for_again(self, client, studio, run_jobs):
         numbers = retrieve(client, studio, 7, "left", "right")
@@ -285,13 +290,13 @@ class TestRetry:
         assert studio.per_task() == {(number, studio.version): 1 for number in numbers}
         assert reasons(client) == {}
 
-    def test_the_same_request_is_tried_again_though_its_failure_is_remembered(self, client, studio, run_jobs, queue):
+    def test_the_same_request_is_tried_again_though_its_failure_is_remembered(self, client, studio, run_jobs, counters):
         retrieve(client, studio, 7, "unusable", "left")
         run_jobs()
-        before = queue.counts()["failed"]
+        before = counters.totals()["failed"]
         post(client, "/retry", project="7", task="1")
         run_jobs()
-        assert queue.counts()["failed"] == before + 1
+        assert counters.totals()["failed"] == before + 1
         assert list(reasons(client)) == [("7", "1")]
 
     def test_cancelled_ones_and_other_projects(self, client, studio, run_jobs):
@@ -316,26 +321,27 @@ class TestRetry:
         run_jobs()
         assert reasons(client) == {}
 
-    def test_a_task_that_is_queued_again_says_so(self, client, studio, queue):
+    def test_a_task_that_is_queued_again_says_so(self, client, studio, connection):
         retrieve(client, studio, 7, "left", "right")
         failure = TaskError("text", "it was bad.", "Mend it.").as_json()
-        queue.connection.hset("refam:failure", "7/1", json.dumps({"project": "7", "task": "1", **failure, "at": 1.0}))
-        queue.connection.zadd("refam:failures", {"7/1": 1.0})
+        connection.hset("refam:failure", "7/1", json.dumps({"project": "7", "task": "1", **failure, "at": 1.0}))
+        connection.zadd("refam:failures", {"7/1": 1.0})
         (entry,) = client.get("/status").json()["failures"]
         assert entry["retrying"]
 
-    def test_without_label_studio_the_other_way_is_told(self, environment, queue):
+    def test_without_label_studio_the_other_way_is_told(self, environment, connection):
         environment.delenv("LABEL_STUDIO_API_KEY")
-        client = TestClient(create_app(type(queue._settings)(), queue))
+        settings = load_settings()
+        client = TestClient(create_app(settings, SharedState.over(connection, settings)))
         answer = client.post("/retry", headers=OURS)
         assert answer.status_code == 409
         assert "Retrieve predictions" in answer.json()["error"]["remedy"]
         assert not client.get("/status").json()["can_retry"]
 
 
-def test_many_failures_are_counted_and_the_newest_listed(client, queue):
+def test_many_failures_are_counted_and_the_newest_listed(client, ledger):
     reason = Outcome(failure=TaskError("text", "it is empty.", "Write one.").as_json())
-    queue.settle([("7", str(number), reason) for number in range(150)])
+    ledger.end([("7", str(number), reason) for number in range(150)])
     state = client.get("/status").json()
     assert len(state["failures"]) == 100
     assert state["failed_tasks"] == 150

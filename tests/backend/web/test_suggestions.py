@@ -10,25 +10,25 @@ from backend.images.cache import ImageCache
 from backend.images.loader import ImageLoader
 from backend.label_studio.client import Studio
 from backend.label_studio.interaction import REASON_MARK, Interaction
-from backend.label_studio.label_config import read_label_config
 from backend.label_studio.request import Click
+from backend.web.answers import Answering
 from backend.web.app import create_app
 from backend.web.ml_backend import RefAMBackend
 from backend.worker.main import load_refam
-from backend.worker.predict import Predictor
+from backend.worker.predictor import Predictor
 from refam.config import RefAMConfig
-from tests.backend.conftest import CONFIG, data_uri, png, task
-from tests.backend.label_studio.test_interaction import draft, drawn, point, rectangle, text
-from tests.refam.conftest import random_pipeline, save_sam
+from tests.support.drawings import draft, drawn, point, rectangle, text
+from tests.support.models import random_pipeline, save_sam
 from tests.support.stub_worker import StubSegmenter
+from tests.support.tasks import CONFIG, data_uri, png, request_of, task
 
 RED = data_uri(png(20, 10))
 
 
 @pytest.fixture
-def ask(settings, queue, run_jobs):
+def ask(settings, run_jobs, shared):
     """Asks, lets the worker run, and asks again: the answer as Label Studio gets it."""
-    client = TestClient(create_app(settings, queue))
+    client = TestClient(create_app(settings, shared))
 
     def ask(*results, config=CONFIG, drafts=(), **data):
         own = {**task(1, data.pop("text", None), RED, **data), "drafts": list(drafts)}
@@ -102,12 +102,12 @@ def test_the_clicks_label_is_the_masks_label(ask):
         ([point(positive=False)], CONFIG, "click: The clicks only say where the mask is not."),
     ],
 )
-def test_an_annotator_sees_why_there_is_no_mask(ask, queue, results, config, message):
+def test_an_annotator_sees_why_there_is_no_mask(ask, results, config, message, ledger):
     result = ask(*results, config=config)
     typed = [line for entry in results for line in entry["value"].get("text", [])]
     assert shown(result)[:-1] == typed
     assert shown(result)[-1].startswith(REASON_MARK + message)
-    assert queue.failures.newest() == []  # the task itself has not failed
+    assert ledger.failures.newest() == []  # the task itself has not failed
 
 
 def test_the_reason_goes_once_there_is_a_mask(ask):
@@ -116,36 +116,36 @@ def test_the_reason_goes_once_there_is_a_mask(ask):
     assert mask(result).sum() == 100
 
 
-def test_without_a_worker_the_annotator_sees_that(settings, queue):
-    model = RefAMBackend(label_config=CONFIG, queue=queue, settings=settings)
+def test_without_a_worker_the_annotator_sees_that(settings, shared):
+    model = RefAMBackend(label_config=CONFIG, answering=Answering(shared, settings))
     answer = model.answer([task(1, "left")], drawn(point()))
     assert "worker: none is running" in shown(answer.results[0])[0]
     assert answer.errors[0]["field"] == "worker"
 
 
-def test_a_config_without_a_text_area_gets_an_empty_suggestion(settings, queue):
+def test_a_config_without_a_text_area_gets_an_empty_suggestion(settings, shared):
     config = CONFIG.replace('<TextArea name="prompt" toName="image"/>', "")
-    model = RefAMBackend(label_config=config, queue=queue, settings=settings)
+    model = RefAMBackend(label_config=config, answering=Answering(shared, settings))
     assert model.predict([task(1, "left")], drawn(point()))[0]["result"] == []
 
 
-def test_a_removed_click_costs_nothing(settings, queue):
-    model = RefAMBackend(label_config=CONFIG, queue=queue, settings=settings)
+def test_a_removed_click_costs_nothing(settings, queue, shared):
+    model = RefAMBackend(label_config=CONFIG, answering=Answering(shared, settings))
     assert model.predict([task(1, "left")], drawn())[0]["result"] == []
     assert queue.depths()["interactive"]["waiting"] == 0
 
 
-def test_suggestions_do_not_touch_the_tasks_failure(queue, ask, run_jobs, settings):
-    model = RefAMBackend(label_config=CONFIG, queue=queue, settings=settings)
+def test_suggestions_do_not_touch_the_tasks_failure(ask, run_jobs, settings, ledger, shared):
+    model = RefAMBackend(label_config=CONFIG, answering=Answering(shared, settings))
     model.predict([task(1, "unusable", RED), task(2, "left")])
     run_jobs()
     ask(point(25, 50))
-    assert [failure["task"] for failure in queue.failures.newest()] == ["1"]
+    assert [failure["task"] for failure in ledger.failures.newest()] == ["1"]
 
 
-def test_a_suggestion_is_answered_in_the_same_request(settings, queue, processes):
-    processes.stub_worker(queue)
-    model = RefAMBackend(label_config=CONFIG, queue=queue, settings=settings)
+def test_a_suggestion_is_answered_in_the_same_request(settings, queue, processes, fleet, shared):
+    processes.stub_worker(fleet)
+    model = RefAMBackend(label_config=CONFIG, answering=Answering(shared, settings))
     model.predict([task(number, f"slow 0.5 {number}", RED) for number in range(2, 8)])
     (result,) = model.predict([task(1, "left", RED)], drawn(point(75, 50)))
     assert mask(result).sum() == 101
@@ -154,10 +154,9 @@ def test_a_suggestion_is_answered_in_the_same_request(settings, queue, processes
 
 @pytest.fixture
 def click_request(settings):
-    layout = read_label_config(CONFIG)
 
     def make(*clicks, text="the goldfish"):
-        return layout.request(task(1, text, RED), settings, "7", Interaction(clicks=clicks))
+        return request_of(task(1, text, RED), settings, Interaction(clicks=clicks))
 
     return make
 
@@ -172,15 +171,15 @@ class Fetches:
         return self._loader.load(reference, field)
 
 
-def test_a_click_fetches_nothing(settings, queue, click_request):
+def test_a_click_fetches_nothing(settings, click_request, shared):
     fetches = Fetches(settings)
-    predictor = Predictor(StubSegmenter(), ImageCache(fetches, settings.image_cache_bytes), queue, settings)
+    predictor = Predictor(StubSegmenter(), ImageCache(fetches, settings.image_cache_bytes), shared.gallery, settings)
     for x in (0.1, 0.2, 0.3):
         predictor.predict(click_request(Click(x, 0.5)))
     assert fetches.count == 1
 
 
-def test_a_click_computes_neither_attention_nor_embedding_again(configure, queue, click_request, tmp_path):
+def test_a_click_computes_neither_attention_nor_embedding_again(configure, click_request, tmp_path, shared):
     random_pipeline().save_pretrained(tmp_path / "flux")
     save_sam(tmp_path / "sam")
     config = RefAMConfig(
@@ -192,8 +191,8 @@ def test_a_click_computes_neither_attention_nor_embedding_again(configure, queue
     refam.sam._predictor.model.image_encoder.register_forward_hook(lambda *_: ran.append("embedding"))
     settings = configure()
     images = ImageCache(ImageLoader(settings, Studio(settings)), settings.image_cache_bytes)
-    predictor = Predictor(refam, images, queue, settings)
-    predictor.predict(read_label_config(CONFIG).request(task(1, "the goldfish", RED), settings, "7"))
+    predictor = Predictor(refam, images, shared.gallery, settings)
+    predictor.predict(request_of(task(1, "the goldfish", RED), settings))
     assert sorted(ran) == ["attention", "embedding"]
     clicks = [Click(0.3, 0.5), Click(0.9, 0.5, positive=False), Click(0.5, 0.1)]
     for number in range(1, 4):

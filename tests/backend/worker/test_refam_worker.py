@@ -3,10 +3,10 @@
 import numpy as np
 from label_studio_sdk.converter.brush import decode_rle
 
-from backend.label_studio.label_config import read_label_config
-from backend.queue.job_queue import JobQueue, Priority
-from tests.backend.conftest import CONFIG, data_uri, png, task
-from tests.refam.conftest import random_pipeline
+from backend.queue.job_queue import Priority
+from backend.queue.shared_state import SharedState
+from tests.support.models import random_pipeline
+from tests.support.tasks import data_uri, png, request_of, task
 
 
 def test_the_real_worker_makes_predictions(configure, connection, processes, environment, tmp_path):
@@ -14,11 +14,10 @@ def test_the_real_worker_makes_predictions(configure, connection, processes, env
     for name, value in {"MODEL": tmp_path / "flux", "SAM": "none", "RESOLUTION": 32, "BLOCKS": "0-4"}.items():
         environment.setenv(f"REFAM_{name}", str(value))
     settings = configure()
-    queue = JobQueue(connection, settings)
-    layout = read_label_config(CONFIG)
+    queue = SharedState.over(connection, settings).jobs
     picture = data_uri(png(60, 40))
     texts = ["a largest orange goldfish", ["the red ball", "zebra on the left"], "the of"]
-    requests = [layout.request(task(number, text, picture), settings, "7") for number, text in enumerate(texts)]
+    requests = [request_of(task(number, text, picture), settings) for number, text in enumerate(texts)]
     queue.submit(requests, Priority.BATCH)
 
     assert processes.start("-m", "backend", "worker", "--burst").wait(120) == 0, processes.log.read_text()

@@ -1,0 +1,49 @@
+"""`refam-backend prelabel --dry-run`: what a few tasks would get. Loads the model, and torch with it."""
+
+from itertools import islice
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from backend.commands.selection import Selection
+from backend.errors import TaskError, TemporaryError
+from backend.images.loader import ImageLoader
+from backend.label_studio.client import Studio
+from backend.label_studio.label_config import read_label_config
+from backend.label_studio.task_reading import read_task
+from backend.settings import Settings
+from backend.timings import Timings
+from refam.errors import ExpressionError
+from refam.figures import overlay, save
+from refam.pipeline import RefAM
+
+__all__ = ["preview"]
+
+PREVIEWED = 4  # tasks, without a limit
+
+
+def preview(settings: Settings, selection: Selection, console: Console, folder: Path) -> int:
+    """Segment a few tasks in this process and write pictures; nothing is queued or stored. Returns the exit code: 0 if
+    none failed.
+
+    Raises SettingsError without Label Studio's address and token, and what Studio raises.
+    """
+    settings.require_label_studio("to read tasks")
+    studio = Studio(settings, patience=Timings().patience)
+    config = read_label_config(studio.project(selection.project)["label_config"])
+    refam, loader = RefAM.from_config(settings.refam), ImageLoader(settings, studio)
+    failed = 0
+    tasks = (task for task in selection.tasks(studio) if not selection.excludes(task))
+    for task in islice(tasks, selection.limit or PREVIEWED):
+        try:
+            request = read_task(task, config, settings, selection.project)
+            image = loader.load(request.image, request.image_field)
+            for number, expression in enumerate(request.expressions, 1):
+                path = folder / f"task_{task['id']}_{number}.png"
+                save(overlay(image, expression.text, refam.segment(image, expression.text)), path)
+                console.print(f"task {task['id']}: {escape(expression.text)} -> {path}")
+        except (TaskError, TemporaryError, ExpressionError) as error:
+            failed += 1
+            console.print(f"[red]task {task['id']}: {escape(str(error))}[/]")
+    return int(failed > 0)

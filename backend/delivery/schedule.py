@@ -1,0 +1,51 @@
+"""When the workers talk to Label Studio: jobs that fetch tasks, and jobs that post predictions."""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+
+from backend.label_studio.client import PAGE
+from backend.queue.job_names import JobName
+from backend.queue.job_queue import JobQueue
+
+__all__ = ["Schedule"]
+
+FETCH = "read-"  # ids of the jobs that fetch tasks begin with it; as in 0.1
+
+
+class Schedule:
+    """Schedules the jobs that backend.worker.studio_jobs carries out."""
+
+    def __init__(self, jobs: JobQueue) -> None:
+        self._jobs = jobs
+
+    def schedule_fetch(self, project: str, tasks: Sequence[int], *, again: bool = False, after: float = 0) -> None:
+        """Have tasks fetched from Label Studio in `after` seconds, page by page, and those without a prediction queued.
+        A page that is to be fetched already is not scheduled a second time.
+
+        again: also those whose last try failed a moment ago.
+        """
+        for start in range(0, len(tasks), PAGE):
+            ids = list(tasks[start : start + PAGE])
+            same = hashlib.sha256(json.dumps([project, ids, again]).encode()).hexdigest()[:32]
+            self._jobs.schedule(
+                JobName.FETCH_TASKS,
+                project,
+                ids,
+                again,
+                description=f"fetch {len(ids)} tasks of project {project}",
+                after=after,
+                # a job that schedules itself anew is not over yet
+                job_id=FETCH + (secrets.token_hex(16) if after else same),
+            )
+
+    def schedule_post(self, job_id: str, *, after: float = 0) -> None:
+        """Have what is due of a job's result posted to Label Studio in `after` seconds."""
+        self._jobs.schedule(JobName.POST_PREDICTION, job_id, description=f"post result {job_id[:8]}", after=after)
+
+    def announced(self, project: str) -> Iterator[tuple[str, list[int]]]:
+        """(job, tasks) of the jobs that are yet to fetch tasks of a project."""
+        for job_id, (of_project, tasks, *_) in self._jobs.scheduled(FETCH):
+            if of_project == project:
+                yield job_id, tasks

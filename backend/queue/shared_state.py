@@ -1,0 +1,40 @@
+"""All that the processes share: one value over one connection."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from redis import Redis
+
+from backend.queue.counters import Counters
+from backend.queue.fleet import Fleet
+from backend.queue.gallery import Gallery
+from backend.queue.job_queue import JobQueue
+from backend.queue.task_ledger import TaskLedger
+from backend.settings import Settings
+
+__all__ = ["SharedState"]
+
+
+@dataclass(frozen=True)
+class SharedState:
+    """What lies in Redis, each part by its keys. What backend.delivery keeps there is its own."""
+
+    connection: Redis
+    jobs: JobQueue
+    fleet: Fleet
+    ledger: TaskLedger
+    counters: Counters
+    gallery: Gallery
+
+    @classmethod
+    def over(cls, connection: Redis, settings: Settings) -> Self:
+        """The state that is behind a connection."""
+        ledger = TaskLedger(connection, settings)
+        return cls(
+            connection,
+            JobQueue(connection, settings, ledger),
+            Fleet(connection, settings),
+            ledger,
+            Counters(connection),
+            Gallery(connection, settings),
+        )

@@ -1,0 +1,40 @@
+"""What becomes of tasks: which wait for a job, how those that ended did."""
+
+from collections.abc import Iterable
+
+from redis import Redis
+
+from backend.label_studio.request import TaskRequest
+from backend.queue.failures import FailureList
+from backend.queue.outcome import Outcome
+from backend.queue.progress import Progress
+from backend.settings import Settings
+
+__all__ = ["Ended", "TaskLedger"]
+
+Ended = tuple[str, str, Outcome]  # project, task, how it ended
+
+
+class TaskLedger:
+    """Follows tasks from the moment their jobs are queued to their end.
+
+    progress: how far each project is.
+    failures: the tasks that failed, with their reasons.
+    """
+
+    def __init__(self, connection: Redis, settings: Settings) -> None:
+        self._connection = connection
+        self.progress = Progress(connection)
+        self.failures = FailureList(connection, settings.max_failures)
+
+    def begin(self, requests: Iterable[TaskRequest]) -> None:
+        """Tasks wait from now on. A suggestion is no task's prediction, and is not followed."""
+        self.progress.begin(request for request in requests if not request.interactive)
+
+    def end(self, ended: Iterable[Ended]) -> None:
+        """Tasks have ended: one that failed is put on the list of failures, every other is taken off it."""
+        ended = list(ended)
+        with self._connection.pipeline() as pipe:
+            self.progress.end([(project, task, end.prediction is not None) for project, task, end in ended], pipe)
+            self.failures.note([(project, task, end.failure) for project, task, end in ended], pipe)
+            pipe.execute()

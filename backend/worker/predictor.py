@@ -1,0 +1,122 @@
+"""Fetch the image, ask the segmenter, make the prediction."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from backend.errors import TaskError
+from backend.images.cache import Loader
+from backend.label_studio.mask_encoding import prediction
+from backend.label_studio.request import Expression, TaskRequest
+from backend.queue.gallery import Gallery
+from backend.settings import Settings
+from backend.worker.thumbnails import thumbnail
+from refam.clicks import Box, Clicks
+from refam.errors import ClickError, DeviceMemoryError, ExpressionError
+from refam.heatmap import Point
+
+__all__ = ["Predictor", "Segmenter"]
+
+logger = logging.getLogger(__name__)
+
+
+class Segmentation(Protocol):
+    """What a segmenter answers: the mask, bool [H, W], of the image's size, and a score in [0, 1]."""
+
+    @property
+    def mask(self) -> NDArray[np.bool_]: ...
+
+    @property
+    def score(self) -> float: ...
+
+
+class Segmenter(Protocol):
+    """The part of `refam.RefAM` that jobs need."""
+
+    @property
+    def computed(self) -> Mapping[str, int]: ...
+
+    def segment(self, image: Image.Image, expression: str) -> Segmentation: ...
+
+    def select(self, image: Image.Image, clicks: Clicks, expression: str | None = None) -> Segmentation: ...
+
+    def free_memory(self) -> None: ...
+
+
+class Predictor:
+    """Turns requests into predictions with one warm segmenter."""
+
+    def __init__(self, segmenter: Segmenter, loader: Loader, gallery: Gallery, settings: Settings) -> None:
+        self._settings = settings
+        self._segmenter = segmenter
+        self._loader = loader
+        self._gallery = gallery
+        self._counted: Mapping[str, int] = {}
+
+    def newly_computed(self) -> dict[str, int]:
+        """What of `RefAM.computed` has been added since the last call."""
+        before, self._counted = self._counted, self._segmenter.computed
+        return {name: number - before.get(name, 0) for name, number in self._counted.items()}
+
+    def predict(self, request: TaskRequest) -> dict[str, Any]:
+        """The prediction of one task. Raises TaskError, or TemporaryError where trying again may help."""
+        if request.model_version != self._settings.model_version:
+            raise TaskError(
+                "model_version",
+                f"the task was queued for {request.model_version}, but the worker runs {self._settings.model_version}.",
+                "Start web process and workers with the same REFAM_* settings.",
+            )
+        image = self._loader.load(request.image, request.image_field)
+        masks = []
+        for expression in request.expressions:
+            try:
+                segmentation = self._segment_sparingly(image, expression, request)
+            except DeviceMemoryError:
+                raise TaskError(
+                    "REFAM_DEVICE",
+                    "its memory does not hold what one image takes.",
+                    "Set REFAM_RESOLUTION lower or REFAM_SAM smaller, or leave the device to this worker alone.",
+                ) from None
+            except ExpressionError as error:
+                raise TaskError(request.text_field, str(error), "Change the text.") from None
+            except ClickError as error:
+                raise TaskError("click", str(error), "Click again.") from None
+            masks.append((segmentation.mask, segmentation.score))
+        if not any(mask.any() for mask, _ in masks):
+            raise TaskError(request.text_field, "nothing in the image answers the text.", "Describe it otherwise.")
+        made = prediction(request, masks)
+        if self._gallery.size and not request.interactive:
+            self._gallery.add(request, made["score"], thumbnail(image, [mask for mask, _ in masks]))
+        return made
+
+    def _segment_sparingly(self, image: Image.Image, expression: Expression, request: TaskRequest) -> Segmentation:
+        """As _segment. Where memory is short, once more without caches; less than one image at a time there is not."""
+        try:
+            return self._segment(image, expression, request)
+        except DeviceMemoryError:
+            logger.warning("The device's memory is full; its caches are emptied.")
+            self._segmenter.free_memory()
+            return self._segment(image, expression, request)
+
+    def _segment(self, image: Image.Image, expression: Expression, request: TaskRequest) -> Segmentation:
+        clicks = _in_pixels(request, image.size)
+        if clicks == Clicks():
+            return self._segmenter.segment(image, expression.text)
+        try:
+            return self._segmenter.select(image, clicks, expression.text or None)
+        except ExpressionError:  # a text without a usable word has no say where there are clicks
+            return self._segmenter.select(image, clicks)
+
+
+def _in_pixels(request: TaskRequest, size: tuple[int, int]) -> Clicks:
+    """The request's clicks and rectangle for an image of size (width, height)."""
+    width, height = size
+    points = tuple(Point(click.x * width, click.y * height, click.positive) for click in request.clicks)
+    sides = request.rectangle
+    if sides is None:
+        return Clicks(points)
+    return Clicks(points, Box(sides.left * width, sides.top * height, sides.right * width, sides.bottom * height))
