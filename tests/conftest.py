@@ -3,6 +3,7 @@
 import os
 import signal
 
+import pytest
 from hypothesis import settings
 
 # Before torch is imported, here or in a child: on a busy machine, the threads of a small model spin waiting for each
@@ -14,3 +15,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+PROCESSES = {"redis_socket", "processes"}  # fixtures that start processes
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`make check` leaves out what is marked `process`: by itself, or here by what it needs."""
+    for item in items:
+        if PROCESSES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("process")

@@ -5,7 +5,10 @@ import os
 import subprocess
 import sys
 
+import pytest
 from PIL import Image
+
+pytestmark = pytest.mark.process
 
 TASKS = 6
 

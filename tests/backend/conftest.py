@@ -18,11 +18,11 @@ from backend.queue.task_ledger import TaskLedger
 from backend.settings import PREFIX, Settings, load_settings, variables
 from backend.timings import Timings
 from backend.worker.main import work
-from tests.support.private_redis import redis_socket
+from tests.support.private_redis import redis_settings, redis_socket
 from tests.support.processes import Processes, eventually, free_port
 from tests.support.stub_worker import StubSegmenter
 
-__all__ = ["redis_socket"]  # a fixture
+__all__ = ["redis_settings", "redis_socket"]  # a fixture
 
 
 @pytest.fixture(autouse=True)
@@ -35,9 +35,9 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
 
 
 @pytest.fixture
-def configure(environment: pytest.MonkeyPatch, redis_socket: Path) -> Callable[..., Settings]:
+def configure(environment: pytest.MonkeyPatch, redis_settings: Settings) -> Callable[..., Settings]:
     """Settings with these variables, REFAM_BACKEND_ left out of their names, on a database of their own."""
-    environment.setenv("REDIS_URL", f"unix://{redis_socket}?db=0")
+    environment.setenv("REDIS_URL", f"unix://{redis_settings.redis_socket}?db=0")
 
     def configure(**values: object) -> Settings:
         for name, value in values.items():
@@ -53,7 +53,7 @@ def settings(configure: Callable[..., Settings]) -> Settings:
 
 
 @pytest.fixture
-def connection(settings: Settings) -> Iterator[Redis]:
+def connection(settings: Settings, redis_socket: Path) -> Iterator[Redis]:
     connection = connect(settings)
     connection.flushdb()
     yield connection

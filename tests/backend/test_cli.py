@@ -205,7 +205,7 @@ def test_doctor_recognises_a_broken_torchvision(monkeypatch, tmp_path):
     assert "pip uninstall torchvision" in finding.remedy
 
 
-def test_doctor_exits_with_1_if_something_is_wrong(configure):
+def test_doctor_exits_with_1_if_something_is_wrong(configure, connection):
     configure()
     result = invoke("doctor")
     assert result.exit_code == 1

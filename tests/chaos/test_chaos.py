@@ -1,6 +1,10 @@
 """`make chaos` in short: every task ends as exactly one prediction or in the list of failures, whatever dies."""
 
+import pytest
+
 from tests.chaos.run import Plan, run
+
+pytestmark = pytest.mark.process
 
 SHORT = Plan(
     seed=7,

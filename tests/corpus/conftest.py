@@ -1,3 +1,3 @@
-from tests.support.private_redis import redis_socket
+from tests.support.private_redis import redis_settings, redis_socket
 
-__all__ = ["redis_socket"]
+__all__ = ["redis_settings", "redis_socket"]

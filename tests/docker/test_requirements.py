@@ -7,10 +7,13 @@ import sys
 import tomllib
 from importlib.metadata import packages_distributions, requires
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.docker.files import ROOT
+
+pytestmark = pytest.mark.process
 
 PARTS = ("requirements-web.txt", "requirements-worker.txt")
 LOADED = """

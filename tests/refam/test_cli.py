@@ -56,6 +56,7 @@ def test_a_mistake_is_told_in_one_message(run, monkeypatch, arguments, environme
     assert "Traceback" not in result.output
 
 
+@pytest.mark.process
 def test_help_does_not_wait_for_torch():
     code = "import sys, refam.cli; print('torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -90,6 +90,7 @@ def test_block_lists():
     assert parse_blocks(" 3 , 1,1-2 ") == (1, 2, 3)
 
 
+@pytest.mark.process
 def test_config_and_package_load_nothing_heavy():
     code = "import sys, refam, refam.config; print({'torch', 'numpy', 'PIL'} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -269,6 +269,7 @@ except ModelNotFoundError as error:
 """
 
 
+@pytest.mark.process
 def test_a_hub_id_is_read_from_the_cache_when_offline(tmp_path, flux_folder):
     repository = tmp_path / "hub" / "models--org--random-flux"
     shutil.copytree(flux_folder, repository / "snapshots" / ("0" * 40))

@@ -112,6 +112,7 @@ def test_an_official_name_is_found_in_torchs_hub_folder(tmp_path, monkeypatch):
         SegmentAnything.from_name("vit_b", CPU, image_cache=1)
 
 
+@pytest.mark.process
 def test_no_standin_outlives_the_import():
     code = (
         "import sys; from refam.torchvision_standins import import_segment_anything as load; load();"

@@ -12,12 +12,17 @@ from backend.supervisor.redis_server import RedisServer
 
 
 @pytest.fixture(scope="session")
-def redis_socket() -> Iterator[Path]:
-    """Socket of a private Redis server, started by the code that users start it with."""
+def redis_settings() -> Iterator[Settings]:
+    """Where the server is; nothing is started."""
     folder = Path(tempfile.mkdtemp(prefix="refam-"))
-    settings = Settings.model_validate({f"{PREFIX}STATE_DIR": folder})
-    server = RedisServer(settings)
-    server.start()
-    yield settings.redis_socket
-    server.stop()
+    yield Settings.model_validate({f"{PREFIX}STATE_DIR": folder})
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def redis_socket(redis_settings: Settings) -> Iterator[Path]:
+    """Socket of a private Redis server, started by the code that users start it with."""
+    server = RedisServer(redis_settings)
+    server.start()
+    yield redis_settings.redis_socket
+    server.stop()

@@ -9,6 +9,8 @@ from backend.demo.local_studio import studio_running
 from backend.demo.programs import free_port, running
 from backend.errors import ProgramError
 
+pytestmark = pytest.mark.process
+
 SERVER = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1"]
 
 

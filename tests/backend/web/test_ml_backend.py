@@ -150,12 +150,14 @@ def test_other_shapes_get_an_empty_prediction(model, kind, settings):
     assert model.predict([task(1, "left")], context) == [expected]
 
 
+@pytest.mark.process
 def test_torch_is_not_hidden_for_others():
     code = "import backend.web.ml_base, sys; assert 'torch' not in sys.modules; import torch.multiprocessing as m; "
     code += "import multiprocessing; assert multiprocessing.get_start_method(allow_none=True) is None; m.Queue"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+@pytest.mark.process
 def test_torch_that_is_loaded_stays_loaded():
     code = "import torch, backend.web.ml_base, sys; assert sys.modules['torch'] is torch"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
