@@ -1,9 +1,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip --quiet --disable-pip-version-check install --constraint constraints.txt
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo studio check test e2e other-python bench chaos lint format constraints clean
+.PHONY: help demo studio check test e2e other-python bench chaos lint format docs constraints clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*  ## /\1\t/' | expand -t 14
@@ -52,9 +52,12 @@ format: $(VENV)/installed  ## ruff, mending what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/installed  ## make docs/settings.md from the settings
+	$(BIN)/refam-backend settings > docs/settings.md
+
 # Of each package the first line counts: what is installed, else what was pinned before, such as CUDA's on a CPU
 constraints: $(VENV)/installed  ## renew constraints.txt from what is installed
-	{ head -n 1 constraints.txt; { $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -v '^setuptools='; \
+	{ head -n 1 constraints.txt; { $(BIN)/pip freeze --all --exclude-editable | sed 's/+cpu$$//' | grep -v '^pip='; \
 		tail -n +2 constraints.txt; } | sort -s -f -u -t= -k1,1; } > constraints.new
 	mv constraints.new constraints.txt
 
@@ -69,23 +72,23 @@ endef
 # The requirements hold exact pins; --no-deps keeps the project itself from resolving them a second time
 $(VENV)/installed: requirements.txt requirements-web.txt requirements-worker.txt requirements-dev.txt constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) -r requirements-dev.txt
-	$(PIP) --no-deps --editable .
+	$(PIP_INSTALL) -r requirements-dev.txt
+	$(PIP_INSTALL) --no-deps --editable .
 	@$(INSTALL_REDIS)
 	touch $@
 
 # A folder of its own, which only the tests of it look into: see the file
 $(VENV)/quantize: requirements-quantize.txt $(VENV)/installed
-	$(PIP) --upgrade --target $@ --no-deps -r $<
+	$(PIP_INSTALL) --upgrade --target $@ --no-deps -r $<
 	touch $@
 
 .label-studio/installed: requirements-label-studio.txt constraints-label-studio.txt
 	$(PYTHON) -m venv .label-studio
-	.label-studio/bin/pip --quiet --disable-pip-version-check install --constraint constraints-label-studio.txt -r $<
+	.label-studio/bin/pip install --quiet --disable-pip-version-check --constraint constraints-label-studio.txt -r $<
 	touch $@
 
 $(VENV)/e2e: requirements-e2e.txt $(VENV)/installed
-	$(PIP) -r $<
+	$(PIP_INSTALL) -r $<
 	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq --no-install-recommends chromium; } \
 		|| { echo "Chromium is needed: sudo apt-get install chromium"; exit 1; }
 	touch $@

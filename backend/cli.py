@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Label Studio ML backend that paints masks from words. Settings come from the environment; see README.",
+    help="Label Studio ML backend that paints masks from words. `settings` lists the environment variables it reads.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -163,6 +163,14 @@ def doctor() -> None:
 
 
 @app.command()
+def settings() -> None:
+    """List all settings with their defaults, as Markdown: docs/settings.md."""
+    from backend.commands.settings import page  # noqa: PLC0415
+
+    typer.echo(page())
+
+
+@app.command()
 def demo(
     folder: Annotated[Path, typer.Option(help="Folder for the report and the pictures.")] = Path("build/demo"),
     tasks: Annotated[int, typer.Option(min=1, help="Number of tasks.")] = 24,
@@ -170,7 +178,7 @@ def demo(
     """Run everything on a sample project: tasks in over HTTP, masks out, pictures of both."""
     from backend.demo.demo import run  # noqa: PLC0415
 
-    _exit_with(lambda _: run(folder, tasks))
+    _exit_with(lambda settings: run(settings, folder, tasks))
 
 
 @app.command()

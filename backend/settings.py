@@ -1,11 +1,10 @@
-"""Every setting, read from the environment and validated once. README's table is made from these descriptions."""
+"""Every setting, read from the environment and validated once. docs/settings.md is made from these descriptions."""
 
 import difflib
 import os
 import re
-from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -16,13 +15,14 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from redis.connection import parse_url
 
 from backend.errors import SettingsError
 from refam.config import RefAMConfig
 
-__all__ = ["Settings", "load_settings", "variables"]
+__all__ = ["Settings", "defaults", "load_settings", "variables"]
 
 PREFIX = "REFAM_BACKEND_"
 MEBIBYTE = 2**20
@@ -49,7 +49,10 @@ def _default_state_dir() -> Path:
 
 
 class Settings(BaseSettings):
-    """The backend's settings. The model's own (`REFAM_*`) are in `Settings.refam`."""
+    """The backend's settings, and the model's own (`REFAM_*`) in `refam`. Both are read when this is made, once.
+
+    Raises refam.errors.ConfigError for the model's.
+    """
 
     model_config = SettingsConfigDict(case_sensitive=True, env_ignore_empty=True, extra="forbid", frozen=True)
 
@@ -234,6 +237,8 @@ class Settings(BaseSettings):
         "INFO", validation_alias=f"{PREFIX}LOG_LEVEL", description="DEBUG, INFO, WARNING or ERROR."
     )
 
+    refam: RefAMConfig = Field(default_factory=lambda: RefAMConfig.from_environment(os.environ), exclude=True)
+
     @field_validator("label_studio_url")
     @classmethod
     def _web_address(cls, url: str | None) -> str | None:
@@ -266,11 +271,6 @@ class Settings(BaseSettings):
         if (self.basic_auth_user is None) != (self.basic_auth_pass is None):
             raise ValueError("BASIC_AUTH_USER and BASIC_AUTH_PASS belong together; set both or neither.")
         return self
-
-    @cached_property
-    def refam(self) -> RefAMConfig:
-        """The model's settings. Raises refam.errors.ConfigError."""
-        return RefAMConfig.from_environment(os.environ)
 
     @property
     def model_version(self) -> str:
@@ -315,7 +315,17 @@ class Settings(BaseSettings):
 
 def variables() -> dict[str, str]:
     """Environment variable -> description, of every setting of the backend, in order."""
-    return {str(field.validation_alias): field.description or "" for field in Settings.model_fields.values()}
+    return {name: field.description or "" for name, field in _variables().items()}
+
+
+def defaults() -> dict[str, Any]:
+    """Environment variable -> default, of every setting of the backend; None where it is made when it is needed."""
+    return {name: None if field.default_factory else field.default for name, field in _variables().items()}
+
+
+def _variables() -> dict[str, FieldInfo]:
+    found = Settings.model_fields.values()
+    return {str(field.validation_alias): field for field in found if field.validation_alias}
 
 
 def load_settings() -> Settings:
@@ -332,7 +342,6 @@ def load_settings() -> Settings:
         settings = Settings()  # type: ignore[call-arg]  # every field comes from the environment
     except ValidationError as error:
         raise SettingsError(_explain(error)) from None
-    settings.model_version  # noqa: B018  # a malformed model setting must show now
     return settings
 
 

@@ -7,8 +7,8 @@ ENV PYTHONUNBUFFERED=1 \
 
 WORKDIR /app
 
-COPY requirements-web.txt ./
-RUN pip install --no-cache-dir -r requirements-web.txt
+COPY requirements-web.txt constraints.txt ./
+RUN pip install --no-cache-dir --constraint constraints.txt -r requirements-web.txt
 
 COPY pyproject.toml README.md LICENSE label_config.xml requirements-worker.txt ./
 COPY refam refam

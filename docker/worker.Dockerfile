@@ -16,8 +16,8 @@ ENV PYTHONUNBUFFERED=1 \
 
 WORKDIR /app
 
-COPY requirements.txt requirements-web.txt requirements-worker.txt ./
-RUN pip install --no-cache-dir -r requirements.txt
+COPY requirements.txt requirements-web.txt requirements-worker.txt constraints.txt ./
+RUN pip install --no-cache-dir --constraint constraints.txt -r requirements.txt
 
 COPY pyproject.toml README.md LICENSE label_config.xml ./
 COPY refam refam

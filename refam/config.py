@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NamedTuple, Self, get_args
 
 from refam.errors import ConfigError
@@ -44,93 +44,116 @@ FLUX_PRESET = Preset(
 )
 
 
+def setting(default: Any, description: str) -> Any:
+    """A field of RefAMConfig with its description, in Markdown."""
+    return field(default=default, metadata={"description": description})
+
+
 @dataclass(frozen=True, kw_only=True)
 class RefAMConfig:
     """Settings of RefAM. Each field `name` is read from the environment variable `REFAM_NAME`.
 
-    Models
-        model: "tiny" (embedded), a hub id such as "black-forest-labs/FLUX.1-schnell", or a local diffusers folder.
-        revision: branch, tag or commit of the hub id; None is the newest.
-        sam: "tiny" (embedded), "none" (the mask is the thresholded heatmap), "vit_b", "vit_l" or "vit_h" (an official
-            checkpoint looked up by name), or a checkpoint's path.
-        device: "auto", "cpu", "cuda" or "cuda:N". Changes no result on purpose, so it is not part of the version.
-        quantize: bits of the weights in the transformer's blocks: "int8" or "int4", with torchao, or "none" for bf16 on
-            a GPU and fp32 on a CPU.
-        text_encoder: "device" keeps T5 and CLIP beside the transformer, "cpu" in main memory; "drop" loads them into
-            main memory for every text that is not in a cache, and drops them after it.
-    Forward pass; None means the model's preset
-        resolution: side in pixels of the square that the image is squashed to.
-        timestep: noise level t of x_t = (1 - t) x_0 + t eps, in (0, 1).
-        blocks: transformer blocks whose attention is read, such as "10-18" or "0,2,4-6"; double-stream blocks are
-            counted first, single-stream blocks after them.
-        average: "probabilities" averages softmaxes over heads and blocks as in the paper, "logits" averages before one
-            softmax.
-        seed: seed of the noise eps.
-    Text
-        magnets: words appended as attention magnets, separated by spaces; "" appends none.
-        magnet_colours: a magnet among these colours is replaced by the first of them that the expression lacks.
-        filter_stop_words, filter_ends, filter_magnets, filter_sinks, filter_sides: leave these tokens out of the
-            heatmap; ends are `</s>` and pieces without a letter or digit, sides are words such as "left".
-        sink_share: a sink's least share of the text softmax, in units of 1 / N for N text tokens.
-        sink_variation: a sink's largest spatial coefficient of variation.
-        noun_phrase: keep only the words of the target's noun phrase.
-    Heatmap; None means the model's preset
-        combine: "sum" of the words' maps as in the paper, or "product", their geometric mean, which is high only where
-            all words look (not part of the paper).
-        smoothing: standard deviation in cells of a Gaussian over each map before several are combined; 0 is none, as in
-            the paper.
-    Point
-        spatial_bias: positions such as "on the left" bias the choice of the point.
-        relation_bias: relations such as "left of the zebra" bias the choice of the point (not part of the paper).
-        points: how many peaks of the heatmap are looked at, at most.
-        peak_ratio: least height of a further peak, as a fraction of the highest.
-    Mask
-        choose_by_heatmap: take SAM's candidate that agrees best with the heatmap; else the one SAM itself rates best.
-        agreement: "correlation" between mask and heat, or "contrast", the mean heat inside minus outside.
-        iou_weight: exponent of the IoU that SAM predicts, by which agreement is multiplied; 0 ignores it.
-        suppress_rivals: hot regions without the chosen point count as background when masks are compared with the heat.
-        negative_points: peaks on other hot regions prompt SAM as points that the mask must not hold.
-    Memory
-        text_cache: expressions whose embeddings are kept in memory.
-        text_cache_dir: folder in which embeddings are kept, too, up to 1 GiB; None keeps none on disk.
-        image_cache: images whose VAE latents and SAM embeddings are kept, and images with a text whose maps are kept.
+    Its description says what it is; see `describe`. None means the model's preset.
     """
 
-    model: str = "tiny"
-    revision: str | None = None
-    sam: str = "tiny"
-    device: str = "auto"
-    quantize: str = "none"
-    text_encoder: str = "device"
-    resolution: int | None = None
-    timestep: float | None = None
-    blocks: str | None = None
-    seed: int = 0
-    average: str | None = None
-    magnets: str = "_ with a the pink"
-    magnet_colours: str = "pink purple cyan"
-    filter_stop_words: bool = True
-    filter_ends: bool = True
-    filter_magnets: bool = True
-    filter_sinks: bool = True
-    filter_sides: bool = True
-    sink_share: float = 2.0
-    sink_variation: float = 0.15
-    noun_phrase: bool = True
-    combine: str | None = None
-    smoothing: float | None = None
-    spatial_bias: bool = True
-    relation_bias: bool = True
-    points: int = 5
-    peak_ratio: float = 0.5
-    choose_by_heatmap: bool = True
-    agreement: str = "correlation"
-    iou_weight: float = 1.0
-    suppress_rivals: bool = True
-    negative_points: bool = True
-    text_cache: int = 256
-    text_cache_dir: str | None = None
-    image_cache: int = 16
+    # models
+    model: str = setting(
+        "tiny",
+        "`tiny` (embedded), a hub id such as `black-forest-labs/FLUX.1-schnell`, or a local diffusers folder.",
+    )
+    revision: str | None = setting(None, "Branch, tag or commit of the hub id.")
+    sam: str = setting(
+        "tiny",
+        "`tiny` (embedded), `none` (the thresholded heatmap), `vit_b`, `vit_l`, `vit_h` (official checkpoints), "
+        "or a checkpoint's path.",
+    )
+    device: str = setting("auto", "`auto`, `cpu`, `cuda` or `cuda:N`.")
+    quantize: str = setting(
+        "none",
+        "Weights of the transformer's blocks: `int8` or `int4`, with torchao (`pip install -r "
+        "requirements-quantize.txt`), or `none` for bf16 on a GPU and fp32 on a CPU.",
+    )
+    text_encoder: str = setting(
+        "device",
+        "`device` keeps T5 and CLIP beside the transformer, `cpu` in main memory; `drop` loads them into main "
+        "memory for every text that is in no cache, and drops them after it.",
+    )
+    # forward pass
+    resolution: int | None = setting(
+        None,
+        "Side in pixels of the square the image is squashed to. Default: 128 for `tiny`, 1024 for FLUX.",
+    )
+    timestep: float | None = setting(
+        None,
+        "Noise level t of the one forward pass, between 0 and 1. Default: 0.3 for `tiny`, 0.5 for FLUX.",
+    )
+    blocks: str | None = setting(
+        None,
+        "Transformer blocks whose attention is read, double-stream blocks first. Default: `0,4` for `tiny`, "
+        "`10-18` for FLUX.",
+    )
+    seed: int = setting(0, "Seed of the noise.")
+    average: str | None = setting(
+        None,
+        "`probabilities` averages softmaxes over heads and blocks, `logits` averages before one softmax. "
+        "Default: `logits` for `tiny`, `probabilities` for FLUX, as in the paper.",
+    )
+    # text
+    magnets: str = setting("_ with a the pink", "Words appended as attention magnets. Set but empty: none.")
+    magnet_colours: str = setting(
+        "pink purple cyan",
+        "A magnet colour that the expression holds is replaced by the first of these that it lacks.",
+    )
+    filter_stop_words: bool = setting(True, "Leave stop words out of the heatmap.")
+    filter_ends: bool = setting(True, "Leave `</s>` and pieces without a letter or digit out.")
+    filter_magnets: bool = setting(True, "Leave magnets out.")
+    filter_sinks: bool = setting(True, "Leave global attention sinks out.")
+    filter_sides: bool = setting(True, 'Leave side words such as "left" out.')
+    sink_share: float = setting(2.0, "A sink's least share of the text softmax, in units of 1/N for N tokens.")
+    sink_variation: float = setting(0.15, "A sink's largest spatial coefficient of variation.")
+    noun_phrase: bool = setting(True, "Keep only the target's noun phrase.")
+    # heatmap
+    combine: str | None = setting(
+        None,
+        "`sum` of the words' maps, or `product`, their geometric mean: high only where all words look. Default: "
+        "`product` for `tiny` (ours, not the paper's), `sum` for FLUX.",
+    )
+    smoothing: float | None = setting(
+        None,
+        "Standard deviation, in cells, of a Gaussian over each word's map before several are combined. Default: "
+        "0.7 for `tiny`, 0 for FLUX, as in the paper.",
+    )
+    # point
+    spatial_bias: bool = setting(True, 'Positions such as "on the left" bias the choice of the point.')
+    relation_bias: bool = setting(
+        True,
+        "Relations such as 'left of the zebra' bias the choice of the point. Ours, not the paper's.",
+    )
+    points: int = setting(5, "Most peaks of the heatmap that are looked at.")
+    peak_ratio: float = setting(0.5, "Least height of a further peak, as a fraction of the highest.")
+    # mask
+    choose_by_heatmap: bool = setting(
+        True,
+        "Take SAM's candidate that agrees best with the heatmap; else SAM's own favourite.",
+    )
+    agreement: str = setting(
+        "correlation",
+        "`correlation` of mask and heat, or `contrast`: mean heat inside minus outside.",
+    )
+    iou_weight: float = setting(1.0, "Exponent of SAM's predicted IoU in that choice; 0 ignores it.")
+    suppress_rivals: bool = setting(True, "Hot regions without the chosen point count as background in that choice.")
+    negative_points: bool = setting(True, "Peaks on other hot regions prompt SAM as negative points.")
+    # memory
+    text_cache: int = setting(256, "Expressions whose embeddings are kept in memory.")
+    text_cache_dir: str | None = setting(
+        None,
+        "Folder in which embeddings of texts are kept, too, so that a restart encodes none again; up to 1 GiB. "
+        "Empty: none.",
+    )
+    image_cache: int = setting(
+        16,
+        "Images whose latents and SAM embeddings are kept in memory, and images with a text whose maps are kept.",
+    )
 
     def __post_init__(self) -> None:
         for name in ("model", "sam"):
@@ -162,7 +185,7 @@ class RefAMConfig:
 
         Raises ConfigError for a value that cannot be used, and for a variable of this prefix that is no setting.
         """
-        types = {field.name: field.type for field in fields(cls)}
+        types = {each.name: each.type for each in fields(cls)}
         values: dict[str, Any] = {}
         for variable, text in environment.items():
             if not variable.startswith(PREFIX) or variable.startswith(FOREIGN_PREFIX):
@@ -173,6 +196,13 @@ class RefAMConfig:
             if text.strip() or name == "magnets":
                 values[name] = _parse(name, text.strip(), types[name])
         return cls(**values)
+
+    @classmethod
+    def describe(cls) -> dict[str, tuple[Any, str]]:
+        """Environment variable -> (default, description), of every setting, in order."""
+        return {
+            f"{PREFIX}{each.name.upper()}": (each.default, str(each.metadata["description"])) for each in fields(cls)
+        }
 
     @property
     def preset(self) -> Preset:

@@ -5,7 +5,6 @@ Starts `refam-backend up` with a private Redis, sends the tasks, asks again unti
 """
 
 import json
-import os
 import tempfile
 import threading
 import time
@@ -29,7 +28,7 @@ from backend.demo.programs import backend_running
 from backend.demo.sample import SampleTask, write_sample
 from backend.errors import ProgramError
 from backend.label_studio.mask_decoding import masks_by_label
-from refam.config import RefAMConfig
+from backend.settings import Settings
 from refam.evaluate import intersection_over_union
 from refam.figures import overlay, save
 from refam.pipeline import Grounding, RefAM, Segmentation
@@ -61,7 +60,7 @@ class Result:
         return bool(self.task.mask[int(point.y), int(point.x)])
 
 
-def run(folder: Path, count: int) -> int:
+def run(settings: Settings, folder: Path, count: int) -> int:
     """Run the demonstration with `count` tasks, results go to `folder`. Returns the exit code: 0 if all got a mask."""
     console, start = Console(), time.monotonic()
     tasks = write_sample(folder / "sample", count)
@@ -72,7 +71,7 @@ def run(folder: Path, count: int) -> int:
             console.print(f"backend: web server, worker and Redis run at {address}")
             version, predictions, errors = _label(address, pictures, tasks, console)
     seconds = time.monotonic() - start
-    results = _explain(tasks, predictions, console)
+    results = _explain(settings, tasks, predictions, console)
     _write_pictures(folder / "overlays", results)
     report = {
         "tasks": len(tasks),
@@ -160,9 +159,11 @@ def _as_label_studio_sends(task: SampleTask, pictures: str) -> dict[str, Any]:
     }
 
 
-def _explain(tasks: Sequence[SampleTask], predictions: dict[int, dict[str, Any]], console: Console) -> list[Result]:
+def _explain(
+    settings: Settings, tasks: Sequence[SampleTask], predictions: dict[int, dict[str, Any]], console: Console
+) -> list[Result]:
     """Decode the masks, and ground the texts once more in this process to show where the model pointed."""
-    refam = RefAM.from_config(RefAMConfig.from_environment(os.environ))
+    refam = RefAM.from_config(settings.refam)
     results = []
     with Progress(console=console) as progress:
         for task in progress.track([t for t in tasks if t.id in predictions], description="pictures drawn"):

@@ -23,6 +23,8 @@ from backend.settings import load_settings
 from tests.support.processes import ROOT, eventually, free_port
 from tests.support.tasks import CONFIG, body, requests_of, task
 
+pytestmark = pytest.mark.process
+
 
 def test_the_web_process_holds_neither_torch_nor_flask_nor_the_model():
     code = "import backend.web.app, backend.cli, json, sys; backend.web.app.read_label_config(sys.argv[1]); "

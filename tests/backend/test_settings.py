@@ -15,7 +15,7 @@ def test_defaults_need_no_environment():
 
 
 def test_every_setting_has_a_variable_and_a_description():
-    assert len(variables()) == len(Settings.model_fields)
+    assert len(variables()) == len(Settings.model_fields) - 1  # the model's own
     for variable, description in variables().items():
         assert re.fullmatch(r"[A-Z_]+", variable)
         assert description.endswith("."), variable

@@ -10,6 +10,8 @@ import pytest
 from tests.bench.__main__ import main, markdown, registered
 from tests.bench.measurement import MIB, Measurement, compare_times, peak_memory_apart
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.parametrize("name", registered())
 def test_every_benchmark_runs_at_a_toy_size(name):

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import packages_distributions, requires
+from importlib.metadata import packages_distributions, requires, version
 
 import pytest
 from packaging.requirements import Requirement
@@ -47,6 +47,20 @@ def test_every_package_has_one_exact_pin() -> None:
     names = [canonicalize_name(pin.name) for pin in pins]
     assert sorted(names) == sorted(set(names))
     assert all(re.fullmatch(r"==[\w.]+", str(pin.specifier)) for pin in pins)
+
+
+def test_all_that_the_pins_pull_in_is_pinned_too_and_is_what_the_tests_run_on() -> None:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    pinned = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+    needed = closure(
+        {pin.name for file in (*PARTS, "requirements-dev.txt") for pin in requirements(file) if applies(pin)}
+    )
+    installed = {name: version(name).partition("+")[0] for name in needed}
+    assert {name: pinned.get(name) for name in needed} == installed
+
+
+def applies(pin: Requirement) -> bool:
+    return pin.marker is None or pin.marker.evaluate()
 
 
 def test_pip_and_setuptools_read_the_same_lists() -> None:

@@ -16,6 +16,8 @@ from backend.queue.shared_state import SharedState
 from tests.support.processes import eventually, free_port
 from tests.support.tasks import request_of, task
 
+pytestmark = pytest.mark.process
+
 PASSWORD = "hush"
 
 

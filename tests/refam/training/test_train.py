@@ -19,6 +19,7 @@ def test_a_word_is_one_piece_and_an_unknown_word_falls_into_letters():
     assert pieces == ["▁the", "▁red", "▁zebra", "▁", "o", "x", "</s>"]
 
 
+@pytest.mark.process  # renders on all cores
 def test_training_writes_weights_that_the_method_loads(tmp_path):
     threads = torch.get_num_threads()
     train(tmp_path, seed=3, minutes=0.05)
