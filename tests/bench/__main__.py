@@ -74,7 +74,7 @@ def table(measurements: Sequence[Measurement]) -> Table:
 
 
 def markdown(measurements: Sequence[Measurement]) -> str:
-    """The measurements as a Markdown table, for README."""
+    """The measurements as a Markdown table."""
     rows = [COLUMNS, ("---",) * len(COLUMNS), *map(cells, measurements)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
