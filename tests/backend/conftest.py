@@ -7,8 +7,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fastapi.testclient import TestClient
 from redis import Redis
 
+from backend.delivery.desk import Desk
+from backend.label_studio.client import Studio
 from backend.queue.connection import connect
 from backend.queue.counters import Counters
 from backend.queue.fleet import Fleet
@@ -17,10 +20,15 @@ from backend.queue.shared_state import SharedState
 from backend.queue.task_ledger import TaskLedger
 from backend.settings import PREFIX, Settings, load_settings, variables
 from backend.timings import Timings
+from backend.web.app import create_app
 from backend.worker.main import work
+from tests.support.deliveries import expire_claims
+from tests.support.label_studio import PAT, LabelStudio, running
 from tests.support.private_redis import redis_settings, redis_socket
 from tests.support.processes import Processes, eventually, free_port
+from tests.support.rq_queues import rq_queues
 from tests.support.stub_worker import StubSegmenter
+from tests.support.tasks import CONFIG
 
 __all__ = ["redis_settings", "redis_socket"]  # a fixture
 
@@ -124,3 +132,51 @@ def web(processes: Processes, environment: pytest.MonkeyPatch, connection: Redis
     client.process = process  # type: ignore[attr-defined]
     yield client
     client.close()
+
+
+@pytest.fixture
+def studio() -> Iterator[LabelStudio]:
+    """A stand-in for Label Studio, with project 7."""
+    with running() as studio:
+        studio.add_project(7, CONFIG)
+        yield studio
+
+
+@pytest.fixture
+def studio_settings(configure: Callable[..., Settings], studio: LabelStudio) -> Settings:
+    """Settings that let predictions be posted to it. A test that wants them makes them its `settings`."""
+    settings = configure(
+        INLINE_SECONDS=20,
+        RETRY_DELAYS=1,
+        WRITE_DELAYS=1,
+        LOG_LEVEL="WARNING",
+        LABEL_STUDIO_URL=studio.url,
+        LABEL_STUDIO_API_KEY=PAT,
+    )
+    studio.version = settings.model_version
+    return settings
+
+
+@pytest.fixture
+def client(settings: Settings, shared: SharedState) -> Iterator[TestClient]:
+    with TestClient(create_app(settings, shared), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def desk(settings: Settings, shared: SharedState) -> Desk:
+    return Desk.over(shared, Studio(settings), settings)
+
+
+@pytest.fixture
+def run_later(run_jobs: Callable[[], None], connection: Redis) -> Callable[[], None]:
+    """Runs what waits for a later time, as the sweeper would, which burst mode lacks; claims have ended by then."""
+
+    def run() -> None:
+        expire_claims(connection)
+        for each in rq_queues(connection):
+            for job_id in each.scheduled_job_registry.get_job_ids():
+                each.scheduled_job_registry.requeue(job_id)
+        run_jobs()
+
+    return run

@@ -23,20 +23,13 @@ from backend.errors import RefusedError, SettingsError
 from backend.queue.job_queue import Priority
 from backend.settings import load_settings
 from backend.timings import Timings
-from tests.support.label_studio import PAT, running
+from tests.support.label_studio import PAT
 from tests.support.processes import ROOT, eventually
 from tests.support.rq_queues import rq_queue
 from tests.support.stub_worker import StubSegmenter
-from tests.support.tasks import CONFIG, data_uri, png
+from tests.support.tasks import data_uri, png
 
 IMAGES = [data_uri(png(width, 8)) for width in (10, 11, 12)]
-
-
-@pytest.fixture
-def studio():
-    with running() as studio:
-        studio.add_project(7, CONFIG)
-        yield studio
 
 
 @pytest.fixture

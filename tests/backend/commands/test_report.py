@@ -13,20 +13,13 @@ from backend.cli import app
 from backend.commands.report.comparison import Comparison
 from backend.label_studio.mask_encoding import regions
 from backend.label_studio.request import Control
-from tests.support.label_studio import PAT, running
+from tests.support.label_studio import PAT
 from tests.support.tasks import data_uri, png
 
 CONFIG = """<View><Image name="image" value="$image"/><Text name="t" value="$text"/>
 <BrushLabels name="tag" toName="image"><Label value="cat"/><Label value="dog"/></BrushLabels></View>"""
 HOSTILE = "<script>alert(1)</script> | **x**"
 HEIGHT, WIDTH = 8, 12
-
-
-@pytest.fixture
-def studio():
-    with running() as studio:
-        studio.add_project(7, CONFIG)
-        yield studio
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 
 from backend.queue.job_names import JobName, name_of, stored_name
 from backend.queue.job_queue import Priority
-from tests.support.label_studio import PAT, running
-from tests.support.tasks import CONFIG, request_of, task
+from tests.support.label_studio import PAT
+from tests.support.tasks import request_of, task
 
 # Hashes as 0.1 stored them (commit aec7227): a task of project 7, the posting of its result, the fetching of tasks 1, 2
 STORED = json.loads((Path(__file__).parents[1] / "fixtures" / "jobs_of_0_1.json").read_text())
@@ -22,13 +22,6 @@ CALLBACKS_OF_0_1 = {
     "backend.studio_jobs.on_read_failure",
     "backend.studio_jobs.on_write_failure",
 }
-
-
-@pytest.fixture
-def studio():
-    with running() as studio:
-        studio.add_project(7, CONFIG)
-        yield studio
 
 
 @pytest.fixture

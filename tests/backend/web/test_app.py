@@ -22,12 +22,6 @@ PREDICT = [name for name, entry in RECORDED.items() if entry["path"] == "/predic
 WEBHOOKS = [name for name, entry in RECORDED.items() if entry["path"] == "/webhook"]
 
 
-@pytest.fixture
-def client(settings, shared):
-    with TestClient(create_app(settings, shared), raise_server_exceptions=False) as client:
-        yield client
-
-
 def send(client, name):
     entry = RECORDED[name]
     return client.request(entry["method"], entry["path"], headers=entry["headers"], json=entry["body"])

@@ -46,12 +46,6 @@ def settings(configure, studio):
     return settings
 
 
-@pytest.fixture
-def client(settings, shared):
-    with TestClient(create_app(settings, shared), raise_server_exceptions=False) as client:
-        yield client
-
-
 def retrieve(client, studio, project, *texts):
     numbers = studio.add_tasks(project, [{"image": IMAGE, "text": text} for text in texts])
     return retrieve_again(client, studio, project, numbers)

@@ -1,0 +1,121 @@
+"""Whoever is held up between two steps, one prediction is stored."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from backend.delivery.claims import Target
+from backend.delivery.desk import Desk
+from backend.delivery.outbox import Outbox
+from backend.label_studio.client import Studio
+from backend.worker.studio_jobs import PostPrediction
+from tests.support.deliveries import expire_claims, once, texts
+from tests.support.tasks import CONFIG
+
+
+@pytest.fixture
+def settings(studio_settings):
+    return studio_settings
+
+
+def test_two_writers_write_once(studio, settings, run_jobs, queue, desk, connection):
+    numbers = studio.add_tasks(7, texts(*["left"] * 20))
+    requests = desk.queue_tasks("7", CONFIG, [studio.task(number) for number in numbers])
+    run_jobs()
+    Outbox(connection, queue).add(requests)
+    studio.predictions.clear()
+    expire_claims(connection)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: PostPrediction(desk).run(requests[0].job_id()), range(4)))
+    once(studio, numbers)
+
+
+def test_replace_leaves_others_predictions_and_annotated_tasks_alone(studio, run_jobs, desk):
+    numbers = studio.add_tasks(7, texts("left", "left"))
+    for number in numbers:
+        for version in ("refam-tiny-old", "somebody-else"):
+            studio.store(number, {"model_version": version, "result": [], "score": 0.5})
+    studio.annotations[numbers[1]] = [5]
+    desk.queue_tasks("7", CONFIG, [studio.task(number) for number in numbers], replace=True)
+    run_jobs()
+    new = studio.version
+    assert studio.per_task() == {
+        (1, "somebody-else"): 1, (1, new): 1, (2, "refam-tiny-old"): 1, (2, "somebody-else"): 1, (2, new): 1,
+    }  # fmt: skip
+
+
+def test_what_is_stored_twice_is_deleted(studio, run_jobs, queue, settings, desk, connection):
+    """A request that was given up may be carried out after another one was."""
+    (number,) = studio.add_tasks(7, texts("left"))
+    requests = desk.queue_tasks("7", CONFIG, [studio.task(number)])
+    run_jobs()
+    studio.store(number, {**studio.predictions[1]})
+    studio.store(number, {"model_version": "somebody-else", "result": [], "score": 0.1})
+    Outbox(connection, queue).add(requests)
+    run_jobs()
+    assert studio.per_task() == {(number, studio.version): 1, (number, "somebody-else"): 1}
+
+
+@pytest.fixture
+def held_up(studio, desk, settings, shared, connection):
+    """A function: once a request with this method is underway, its writer's claim expires, and `meanwhile` happens."""
+
+    def hold_up(method, meanwhile):
+        def fault(asked, path):
+            if asked == method:
+                studio.fault = lambda *_: None
+                expire_claims(connection)
+                meanwhile(Desk.over(shared, Studio(settings), settings))
+
+        studio.fault = fault
+
+    return hold_up
+
+
+@pytest.fixture
+def delivery(studio, settings):
+    """A task and its prediction."""
+    (number,) = studio.add_tasks(7, texts("left"))
+    return Target("7", str(number)), {"model_version": settings.model_version, "score": 0.5, "result": []}
+
+
+def test_a_writer_held_up_before_it_looks_leaves_the_next_ones_claim_alone(studio, desk, held_up, delivery):
+    held_up("GET", lambda other: other.deliver(*delivery))
+    assert desk.deliver(*delivery) == 0
+    once(studio, [1])
+    assert desk.claims.claim([delivery[0]], studio.version, 60) == [None]
+
+
+def test_a_writer_held_up_before_it_writes_takes_its_second_prediction_back(studio, desk, held_up, delivery):
+    held_up("POST", lambda other: other.deliver(*delivery))
+    assert desk.deliver(*delivery) == 0
+    once(studio, [1])
+    assert desk.claims.claim([delivery[0]], studio.version, 60) == [None]
+
+
+def test_two_writers_that_write_at_once_leave_one_prediction(studio, desk, settings, delivery, shared, connection):
+    """The second one looks before the first one writes, and writes after the first one has looked again."""
+    first_has_left, second_has_looked = threading.Event(), threading.Event()
+    posts = iter([second_has_looked, first_has_left])
+
+    def fault(method, path):
+        if method == "POST" and "import" in path:
+            event = next(posts)
+            if event is second_has_looked:
+                expire_claims(connection)
+                pool.submit(second)
+            else:
+                second_has_looked.set()
+            assert event.wait(60)
+
+    def second():
+        ended.append(Desk.over(shared, Studio(settings), settings).deliver(*delivery))
+
+    ended = []
+    studio.fault = fault
+    with ThreadPoolExecutor() as pool:
+        ended.append(desk.deliver(*delivery))
+        first_has_left.set()
+    assert ended == [0, 0]
+    once(studio, [1])

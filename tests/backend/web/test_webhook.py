@@ -1,0 +1,80 @@
+"""TASKS_CREATED: what is believed, and what is done about it."""
+
+import time
+
+import pytest
+
+from backend.label_studio.client import PAGE
+from backend.queue.job_queue import Priority
+from tests.support.deliveries import once, texts
+from tests.support.tasks import CONFIG
+
+
+@pytest.fixture
+def settings(studio_settings):
+    return studio_settings
+
+
+def test_large_retrieves_and_webhooks_are_answered_at_once_and_read_page_by_page(client, studio, queue):
+    numbers = studio.add_tasks(7, texts(*(f"left {number}" for number in range(5000))))
+    body = studio.webhook(7, numbers)
+    for send in (lambda: client.post("/webhook", json=body), lambda: studio.retrieve(client, 7, numbers)):
+        start = time.monotonic()
+        send()
+        assert time.monotonic() - start < 1.5
+        assert queue.waiting(Priority.STUDIO) == 5000 / PAGE  # the same hint is kept once
+        assert queue.depths()["batch"]["waiting"] == 0
+
+
+def test_new_tasks_are_read_and_bad_ones_listed(client, studio, run_jobs, ledger):
+    numbers = studio.add_tasks(7, texts("left", "", "right"))
+    body = studio.webhook(7, [*numbers, *studio.add_tasks(8, texts("left"))])
+    for task in body["tasks"]:
+        task["data"] = {"image": "http://169.254.169.254/", "text": "what the webhook says is not believed"}
+    assert client.post("/webhook", json=body).json() == {"status": "queued"}
+    run_jobs()
+    once(studio, [1, 3])  # the other project's task is left alone
+    assert [(entry["task"], entry["field"]) for entry in ledger.failures.newest()] == [("2", "text")]
+
+
+class TestWithoutPassword:
+    """With basic auth on, Label Studio's own webhook brings no password."""
+
+    @pytest.fixture
+    def settings(self, settings, configure):
+        return configure(BASIC_AUTH_USER="u", BASIC_AUTH_PASS="p")
+
+    def connect(self, client):
+        setup = {"project": "7.1795", "schema": CONFIG}
+        assert client.post("/setup", json=setup).status_code == 401
+        assert client.post("/setup", json=setup, auth=("u", "p")).status_code == 200
+
+    def test_new_tasks_of_connected_projects_are_read(self, client, studio, run_jobs):
+        self.connect(client)
+        body = studio.webhook(7, studio.add_tasks(7, texts("left", "right")))
+        assert client.post("/webhook", json=body).json() == {"status": "queued"}
+        run_jobs()
+        once(studio, [1, 2])
+
+    def test_other_projects_are_refused(self, client, studio, queue):
+        body = studio.webhook(7, studio.add_tasks(7, texts("left")))
+        assert client.post("/webhook", json=body).status_code == 403
+        assert queue.depths()["studio"]["waiting"] == 0
+
+    def test_too_many_are_refused(self, client, studio, monkeypatch):
+        self.connect(client)
+        body = studio.webhook(7, studio.add_tasks(7, texts("left")))
+        monkeypatch.setattr("backend.web.webhook.MAX_HINTS", 0)
+        assert client.post("/webhook", json=body).status_code == 503
+
+    def test_too_large_ones_are_refused(self, client, monkeypatch):
+        monkeypatch.setattr("backend.web.webhook.HINT_MAX_BYTES", 10)
+        assert client.post("/webhook", json={"action": "TASKS_CREATED"}).status_code == 413
+
+    def test_a_wrong_password_is_refused(self, client, studio):
+        self.connect(client)
+        body = studio.webhook(7, studio.add_tasks(7, texts("left")))
+        assert client.post("/webhook", json=body, auth=("u", "wrong")).status_code == 401
+
+    def test_other_events_are_ignored(self, client):
+        assert client.post("/webhook", json={"action": "TASKS_DELETED"}).json() == {"status": "ignored"}

@@ -1,0 +1,36 @@
+"""What is kept of an image once its task has failed: nothing."""
+
+import gc
+import weakref
+
+import pytest
+from PIL import Image
+
+from backend.errors import TaskError
+from backend.worker.predictor import Predictor
+from tests.support.stub_worker import StubSegmenter
+from tests.support.tasks import request_of, task
+
+
+class OneImage:
+    """A loader that keeps nothing, and remembers weakly what it loaded."""
+
+    def __init__(self, image):
+        self._image = image
+        self.loaded = None
+
+    def load(self, reference, field):
+        image, self._image = self._image, None
+        self.loaded = weakref.ref(image)
+        return image
+
+
+@pytest.mark.parametrize(("text", "reason"), [("too large", "its memory does not hold"), ("unusable", "no word")])
+def test_an_image_whose_task_failed_is_not_kept(settings, shared, text, reason):
+    loader = OneImage(Image.new("RGB", (10, 10)))
+    predictor = Predictor(StubSegmenter(), loader, shared.gallery, settings)
+    with pytest.raises(TaskError, match=reason) as raised:
+        predictor.predict(request_of(task(1, text), settings))
+    del raised
+    gc.collect()
+    assert loader.loaded() is None, "something that outlives the task still refers to its image"

@@ -1,0 +1,32 @@
+"""Tasks in the stand-in for Label Studio, and what it holds of them in the end."""
+
+from typing import Any
+
+from redis import Redis
+
+from tests.support.label_studio import LabelStudio
+from tests.support.tasks import CONFIG, data_uri, png
+
+IMAGE = data_uri(png())
+
+
+def texts(*found: str) -> list[dict[str, Any]]:
+    """Data of a task for each text."""
+    return [{"image": IMAGE, "text": text} for text in found]
+
+
+def once(studio: LabelStudio, numbers: list[int]) -> None:
+    """Each of these tasks, and no other, has one prediction, which is the backend's."""
+    assert studio.per_task() == {(number, studio.version): 1 for number in numbers}
+
+
+def stale_request(studio: LabelStudio, numbers: list[int]) -> dict[str, Any]:
+    """A request that Label Studio made before anything was stored."""
+    tasks = [{**studio.tasks[number], "predictions": []} for number in numbers]
+    return {"tasks": tasks, "project": "7.1", "label_config": CONFIG, "params": {"context": None}}
+
+
+def expire_claims(connection: Redis) -> None:
+    """Let all claims end now."""
+    for key in connection.keys("refam:claim:*"):
+        connection.delete(key)
