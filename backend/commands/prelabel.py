@@ -114,7 +114,7 @@ class _Run:
         self._size = project["task_number"] if self._selection.view is None else None
         tasks = islice(self._needed(), self._selection.limit)
         while page := list(islice(tasks, PAGE)):
-            while self.underway and (len(self.underway) + len(page) > WINDOW or self._desk.shared.jobs.is_full()):
+            while self.underway and (len(self.underway) + len(page) > WINDOW or self._desk.shared.backlog.is_full()):
                 self._wait(show)
             self._queue(page, project["label_config"])
             show()

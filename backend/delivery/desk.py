@@ -14,8 +14,8 @@ from backend.label_studio.client import Studio
 from backend.label_studio.label_config import read_label_config
 from backend.label_studio.request import TaskRequest
 from backend.label_studio.task_reading import read_task
-from backend.queue.job_queue import Priority
 from backend.queue.outcome import Outcome
+from backend.queue.priorities import Priority
 from backend.queue.shared_state import SharedState
 from backend.settings import Settings
 from backend.timings import Timings

@@ -10,7 +10,7 @@ __all__ = ["standing_in"]
 
 @contextmanager
 def standing_in(name: str, module: ModuleType | None) -> Iterator[None]:
-    """While this lasts, importing `name` gives `module`, or raises ImportError if that is None. Afterwards everything is
+    """While this lasts, importing `name` gives `module`, or raises ImportError if that is None; then all is
     as before."""
     loaded = sys.modules.pop(name, None)
     sys.modules[name] = module  # type: ignore[assignment]  # None is Python's own way to say that a module is absent

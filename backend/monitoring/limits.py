@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from backend.queue.job_queue import Priority
+from backend.queue.priorities import Priority
 from backend.queue.shared_state import SharedState
 from backend.settings import Settings
 
@@ -13,9 +13,9 @@ def limits(shared: SharedState, settings: Settings) -> dict[str, Any]:
     """The bounds in force, each with its use where that is known. Bytes and seconds."""
     return {
         "queue": {
-            "tasks": shared.jobs.waiting(Priority.BATCH),
+            "tasks": shared.backlog.waiting(Priority.BATCH),
             "tasks_max": settings.max_queued,
-            "redis_bytes": shared.jobs.memory(),
+            "redis_bytes": shared.backlog.memory(),
             "redis_bytes_max": settings.redis_max_bytes,
         },
         "seconds": {

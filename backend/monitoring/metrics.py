@@ -33,7 +33,7 @@ class _State(Collector):
         """The metrics of one moment."""
         yield InfoMetricFamily("refam", "The model.", {"model_version": self._settings.model_version})
         jobs = GaugeMetricFamily("refam_jobs", "Jobs that have not ended.", labels=["queue", "state"])
-        for priority, depth in self._shared.jobs.depths().items():
+        for priority, depth in self._shared.backlog.depths().items():
             for state, number in depth.items():
                 jobs.add_metric([priority, state], number)
         yield jobs

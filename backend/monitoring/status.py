@@ -23,7 +23,7 @@ def collect(shared: SharedState, settings: Settings) -> dict[str, Any]:
     failures: the newest MOST_FAILURES of failed_tasks; retrying tells that the task is queued again;
     masks: the newest ones, whose pictures are at /thumbnails/<id>.
     """
-    jobs, ledger = shared.jobs, shared.ledger
+    backlog, ledger = shared.backlog, shared.ledger
     failed, projects = ledger.failures.per_project(), project_states(shared)
     failures = ledger.failures.newest(MOST_FAILURES)
     retrying = ledger.progress.are_waiting((entry["project"], entry["task"]) for entry in failures)
@@ -31,12 +31,12 @@ def collect(shared: SharedState, settings: Settings) -> dict[str, Any]:
         "model_version": settings.model_version,
         "can_retry": settings.writes_back,
         "limits": limits(shared, settings),
-        "queues": jobs.depths(),
+        "queues": backlog.depths(),
         "workers": [_worker(entry) for entry in shared.fleet.workers()],
         **shared.counters.totals(),
         "projects": [{**asdict(state), "failed": failed[state.project]} for state in projects],
-        "running": [asdict(job) for job in jobs.running()],
-        "waiting": [asdict(job) for job in jobs.next_in_line(MOST_JOBS)],
+        "running": [asdict(job) for job in backlog.running()],
+        "waiting": [asdict(job) for job in backlog.next_in_line(MOST_JOBS)],
         "failures": [{**_dated(entry), "retrying": still} for entry, still in zip(failures, retrying, strict=True)],
         "failed_tasks": failed.total(),
         "masks": [_dated(entry) for entry in shared.gallery.masks()],

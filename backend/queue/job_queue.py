@@ -1,14 +1,11 @@
 """The jobs, on RQ. What they are about is known elsewhere: backend.queue.task_ledger, backend.delivery."""
 
-import json
 import math
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 from redis import Redis
@@ -22,13 +19,13 @@ from rq.serializers import JSONSerializer
 from backend.errors import TaskError
 from backend.label_studio.request import TaskRequest
 from backend.queue.job_names import JobName, stored_name
-from backend.queue.known_jobs import KnownJob
 from backend.queue.outcome import Outcome
-from backend.queue.takeover import ENDED, TakingQueue
+from backend.queue.priorities import Priority, open_queues
+from backend.queue.takeover import ENDED
 from backend.queue.task_ledger import TaskLedger
 from backend.settings import Settings
 
-__all__ = ["JobInfo", "JobQueue", "Priority"]
+__all__ = ["JobQueue"]
 
 LOOK = 0.5  # seconds, at most, between two looks at a job that is waited for
 AT_ONCE = 500  # jobs enqueued in one round trip
@@ -68,33 +65,6 @@ return kept
 """
 
 
-class Priority(StrEnum):
-    """The queues, the more urgent one first. Workers empty them in this order."""
-
-    INTERACTIVE = "interactive"
-    STUDIO = "studio"  # fetches from and posts to Label Studio, which are short
-    BATCH = "batch"
-
-    @property
-    def queue_name(self) -> str:
-        """RQ's name of the queue."""
-        return f"refam-{self}"
-
-
-@dataclass(frozen=True)
-class JobInfo:
-    """A job that has not ended. since: when it was queued or started, ISO 8601.
-
-    project, task: None where it is no task's prediction.
-    """
-
-    queue: str
-    description: str
-    since: str
-    project: str | None
-    task: str | None
-
-
 class JobQueue:
     """Queues jobs, each once, and knows how they ended.
 
@@ -110,12 +80,7 @@ class JobQueue:
         self._enqueue_once = connection.register_script(ENQUEUE)
         self._promote = connection.register_script(PROMOTE)
         self._withdraw = connection.register_script(WITHDRAW)
-        self._queues = {
-            priority: TakingQueue(
-                priority.queue_name, connection=connection, job_class=KnownJob, serializer=JSONSerializer
-            )
-            for priority in Priority
-        }
+        self._queues = open_queues(connection)
 
     # --- predictions ---
 
@@ -233,47 +198,6 @@ class JobQueue:
         names = [name.decode() for name in found]
         return dict(zip(names[::2], names[1::2], strict=True))
 
-    def running(self) -> list[JobInfo]:
-        """The jobs that workers run."""
-        found = [
-            (priority, job_id)
-            for priority, queue in self._queues.items()
-            for job_id in queue.started_job_registry.get_job_ids(cleanup=False)
-        ]
-        return self._infos(found, "started_at")
-
-    def next_in_line(self, count: int) -> list[JobInfo]:
-        """The first `count` jobs that wait: of each queue those that are ready, then those to be tried again."""
-        found: list[tuple[Priority, str]] = []
-        for priority, queue in self._queues.items():
-            retrying = queue.scheduled_job_registry.get_job_ids(0, count - 1, cleanup=False)
-            found += [(priority, job_id) for job_id in queue.get_job_ids(0, count) + retrying]
-        return self._infos(found[:count], "enqueued_at")
-
-    def waiting(self, priority: Priority) -> int:
-        """How many jobs of a queue wait for a worker."""
-        return self._queues[priority].count
-
-    def depths(self) -> dict[str, dict[str, int]]:
-        """For each queue: jobs waiting, running, and waiting for a further try."""
-        return {
-            priority: {
-                "waiting": queue.count,
-                "running": queue.started_job_registry.get_job_count(cleanup=False),
-                "retrying": queue.scheduled_job_registry.get_job_count(cleanup=False),
-            }
-            for priority, queue in self._queues.items()
-        }
-
-    def memory(self) -> int:
-        """Bytes in use by Redis."""
-        return int(self._connection.info("memory")["used_memory"])
-
-    def is_full(self) -> bool:
-        """Whether no further tasks should be queued in batches for now."""
-        settings = self._settings
-        return self.waiting(Priority.BATCH) >= settings.max_queued or self.memory() >= settings.redis_max_bytes
-
     def _await_outcome(self, job_id: str, seconds: float) -> Outcome | None:
         """Each try of a job adds an entry to the stream of its results, which can be waited for."""
         stream: str = Result.get_key(job_id)  # type: ignore[no-untyped-call]
@@ -331,29 +255,6 @@ class JobQueue:
             return job
         job.delete()
         return None
-
-    def _infos(self, jobs: Iterable[tuple[Priority, str]], since: str) -> list[JobInfo]:
-        """Only a few fields are read: a job's arguments may hold a whole image."""
-        jobs = list(jobs)
-        with self._connection.pipeline() as pipe:
-            for _, job_id in jobs:
-                pipe.hmget(Job.key_for(job_id), ["description", since, "meta"])
-            contents = pipe.execute()
-        infos = []
-        for (priority, _), (description, moment, meta) in zip(jobs, contents, strict=True):
-            if description is None:  # it has ended meanwhile
-                continue
-            about = json.loads(meta) if meta else {}
-            infos.append(
-                JobInfo(
-                    str(priority),
-                    description.decode(),
-                    (moment or b"").decode(),
-                    about.get("project"),
-                    about.get("task"),
-                )
-            )
-        return infos
 
 
 def _outcome(job: Job) -> Outcome | None:

@@ -5,6 +5,7 @@ from typing import Self
 
 from redis import Redis
 
+from backend.queue.backlog import Backlog
 from backend.queue.counters import Counters
 from backend.queue.fleet import Fleet
 from backend.queue.gallery import Gallery
@@ -21,6 +22,7 @@ class SharedState:
 
     connection: Redis
     jobs: JobQueue
+    backlog: Backlog
     fleet: Fleet
     ledger: TaskLedger
     counters: Counters
@@ -33,6 +35,7 @@ class SharedState:
         return cls(
             connection,
             JobQueue(connection, settings, ledger),
+            Backlog(connection, settings),
             Fleet(connection, settings),
             ledger,
             Counters(connection),

@@ -17,8 +17,8 @@ from backend.label_studio.label_config import LabelConfig, read_label_config
 from backend.label_studio.numbers import is_number
 from backend.label_studio.request import TaskRequest
 from backend.label_studio.task_reading import read_task
-from backend.queue.job_queue import Priority
 from backend.queue.outcome import Outcome
+from backend.queue.priorities import Priority
 from backend.queue.shared_state import SharedState
 from backend.queue.task_ledger import Ended
 from backend.settings import Settings
@@ -119,7 +119,7 @@ class Answering:
     def _retrieve(self, tasks: Sequence[Task], config: LabelConfig) -> Answer:
         """Many tasks: what is ready is answered, up to ANSWERED; the rest is posted by the workers."""
         jobs = self._shared.jobs
-        many = len(tasks) > MANY or (len(tasks) > 1 and jobs.is_full())
+        many = len(tasks) > MANY or (len(tasks) > 1 and self._shared.backlog.is_full())
         if self.settings.writes_back and many and all(map(_is_stored, tasks)):
             self._have_fetched(tasks)
             return Answer([[] for _ in tasks])

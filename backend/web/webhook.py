@@ -9,7 +9,7 @@ from fastapi import Request
 
 from backend.delivery.known_projects import KnownProjects
 from backend.delivery.schedule import Schedule
-from backend.queue.job_queue import Priority
+from backend.queue.priorities import Priority
 from backend.queue.shared_state import SharedState
 from backend.settings import Settings
 from backend.web.access import Access
@@ -25,7 +25,7 @@ class Webhook:
     """The trust rules of /webhook."""
 
     def __init__(self, shared: SharedState, settings: Settings, access: Access) -> None:
-        self._jobs = shared.jobs
+        self._backlog = shared.backlog
         self._projects = KnownProjects(shared.connection)
         self._schedule = Schedule(shared.jobs)
         self._settings = settings
@@ -56,6 +56,6 @@ class Webhook:
         if project not in self._projects:
             remedy = "Connect the backend to the project in Label Studio, with BASIC_AUTH_USER and BASIC_AUTH_PASS."
             raise RequestError(403, "project", "it has not connected this backend.", remedy)
-        if self._jobs.waiting(Priority.STUDIO) >= MAX_HINTS:
+        if self._backlog.waiting(Priority.STUDIO) >= MAX_HINTS:
             remedy = "Run `refam-backend prelabel` for the project later."
             raise RequestError(503, "webhook", "too many new tasks wait to be fetched.", remedy)

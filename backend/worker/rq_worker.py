@@ -15,8 +15,8 @@ from rq.worker_registration import clean_worker_registry
 
 from backend.queue.connection import connect
 from backend.queue.job_names import JobName
-from backend.queue.job_queue import Priority
 from backend.queue.known_jobs import Handler, KnownJob
+from backend.queue.priorities import Priority
 from backend.queue.takeover import TAKEN, TakingQueue
 from backend.settings import Settings
 from backend.timings import Timings

@@ -91,7 +91,7 @@ class FetchTasks:
         again: also what failed a moment ago.
         """
         desk, ledger = self._desk, self._desk.shared.ledger
-        if desk.shared.jobs.is_full():
+        if desk.shared.backlog.is_full():
             desk.schedule.schedule_fetch(project, ids, again=again, after=desk.timings.full)
             return
         try:

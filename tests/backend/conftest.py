@@ -12,6 +12,7 @@ from redis import Redis
 
 from backend.delivery.desk import Desk
 from backend.label_studio.client import Studio
+from backend.queue.backlog import Backlog
 from backend.queue.connection import connect
 from backend.queue.counters import Counters
 from backend.queue.fleet import Fleet
@@ -76,6 +77,11 @@ def shared(connection: Redis, settings: Settings) -> SharedState:
 @pytest.fixture
 def queue(shared: SharedState) -> JobQueue:
     return shared.jobs
+
+
+@pytest.fixture
+def backlog(shared: SharedState) -> Backlog:
+    return shared.backlog
 
 
 @pytest.fixture

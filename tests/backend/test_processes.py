@@ -16,7 +16,7 @@ import pytest
 
 from backend.errors import QueueUnavailableError
 from backend.queue.connection import connect
-from backend.queue.job_queue import Priority
+from backend.queue.priorities import Priority
 from backend.queue.shared_state import SharedState
 from backend.queue.takeover import MAX_DEATHS
 from backend.settings import load_settings
@@ -52,13 +52,13 @@ def test_bad_input_is_answered_inline_with_its_reason(web, processes, fleet):
     assert answer["errors"][0]["field"] == "text"
 
 
-def test_health_and_setup_answer_while_the_worker_is_busy_and_many_wait(web, processes, queue, fleet):
+def test_health_and_setup_answer_while_the_worker_is_busy_and_many_wait(web, processes, fleet, backlog):
     """Label Studio shows "Disconnected" where /health takes longer than 1 s or /setup longer than 3 s."""
     processes.stub_worker(fleet)
     with ThreadPoolExecutor(60) as pool:
         requests = [body(task(0, "slow 4"))] + [body(task(number, f"left {number}")) for number in range(1, 60)]
         answers = [pool.submit(web.post, "/predict", json=request) for request in requests]
-        eventually(lambda: queue.depths()["interactive"]["running"] == 1)
+        eventually(lambda: backlog.depths()["interactive"]["running"] == 1)
         seconds = []
         for _ in range(20):
             for path, content in (("/health", None), ("/setup", {"schema": CONFIG})):
@@ -67,7 +67,7 @@ def test_health_and_setup_answer_while_the_worker_is_busy_and_many_wait(web, pro
                 seconds.append(time.monotonic() - start)
             time.sleep(0.05)
         assert max(seconds) < 1
-        assert queue.depths()["interactive"]["running"] == 1, "the worker was not busy all the time"
+        assert backlog.depths()["interactive"]["running"] == 1, "the worker was not busy all the time"
         assert all(answer.result().is_success for answer in answers)
 
 
@@ -82,11 +82,11 @@ def test_a_huge_request_keeps_health_answering(web):
     assert answer.result().json()["results"] == [[], []]
 
 
-def test_a_stopped_web_server_lets_those_go_who_wait(web, processes, queue, fleet):
+def test_a_stopped_web_server_lets_those_go_who_wait(web, processes, fleet, backlog):
     processes.stub_worker(fleet)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(web.post, "/predict", json=body(task(0, "slow 8")))
-        eventually(lambda: queue.depths()["interactive"]["running"] == 1)
+        eventually(lambda: backlog.depths()["interactive"]["running"] == 1)
         start = time.monotonic()
         web.process.terminate()
         assert answer.result().json()["results"] == [[]]
@@ -94,11 +94,11 @@ def test_a_stopped_web_server_lets_those_go_who_wait(web, processes, queue, flee
         assert time.monotonic() - start < 5
 
 
-def test_sigterm_finishes_the_job_then_stops(processes, queue, settings, fleet):
+def test_sigterm_finishes_the_job_then_stops(processes, queue, settings, fleet, backlog):
     worker = processes.stub_worker(fleet)
     requests = requests_of(settings, "slow 2", "left")
     queue.submit(requests, Priority.BATCH)
-    eventually(lambda: queue.depths()["batch"]["running"])
+    eventually(lambda: backlog.depths()["batch"]["running"])
     worker.terminate()
     assert worker.wait(15) == 0
     first, second = queue.submit(requests, Priority.BATCH)
@@ -107,11 +107,11 @@ def test_sigterm_finishes_the_job_then_stops(processes, queue, settings, fleet):
     assert fleet.workers() == []
 
 
-def test_a_killed_workers_job_is_taken_over(processes, queue, settings, fleet):
+def test_a_killed_workers_job_is_taken_over(processes, queue, settings, fleet, backlog):
     worker = processes.stub_worker(fleet, STUB_LIFE="3")
     requests = requests_of(settings, "slow 2")
     queue.submit(requests, Priority.BATCH)
-    eventually(lambda: queue.depths()["batch"]["running"])
+    eventually(lambda: backlog.depths()["batch"]["running"])
     worker.kill()
     processes.stub_worker(fleet, STUB_LIFE="3")
     eventually(lambda: queue.submit(requests, Priority.BATCH)[0], 25)
@@ -215,7 +215,7 @@ def test_up_starts_all_restarts_what_dies_and_stops_all(processes, running_up, e
     os.kill(connection.info("server")["process_id"], signal.SIGKILL)
     eventually(lambda: "redis stopped; starting it again" in processes.log.read_text())
     eventually(lambda: connect_or_none(settings))
-    assert shared.jobs.depths()["batch"]["waiting"] == 1  # it came back from the append-only file
+    assert shared.backlog.depths()["batch"]["waiting"] == 1  # it came back from the append-only file
     redis_pid = connection.info("server")["process_id"]
 
     running_up.send_signal(signal.SIGINT)

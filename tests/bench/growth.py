@@ -8,7 +8,7 @@ from typing import Any
 from backend.delivery.desk import Desk
 from backend.delivery.outbox import Outbox
 from backend.label_studio.client import PAGE, Studio
-from backend.queue.job_queue import Priority
+from backend.queue.priorities import Priority
 from tests.bench.measurement import MIB, Measurement
 from tests.bench.stack import CONFIG, PROJECT, Stack, running
 from tests.support.rq_queues import rq_queue
@@ -80,7 +80,7 @@ def _enqueue(count: int) -> tuple[float, float]:
         for first in range(1, count + 1, PAGE):
             desk.queue_tasks(str(PROJECT), CONFIG, [_task(number) for number in range(first, first + PAGE)])
         seconds = time.perf_counter() - start
-        if stack.shared.jobs.waiting(Priority.BATCH) != count:
+        if stack.shared.backlog.waiting(Priority.BATCH) != count:
             raise RuntimeError("not all tasks were queued")
         return (redis.info("memory")["used_memory"] - before) / count, count / seconds
 

@@ -35,7 +35,7 @@ def web_process(toy: bool) -> list[Measurement]:
             waits.append(time.perf_counter() - start)
             time.sleep(0.01)
         resident = psutil.Process(web.pid).memory_info().rss
-        waiting = sum(depth["waiting"] for depth in stack.shared.jobs.depths().values())
+        waiting = sum(depth["waiting"] for depth in stack.shared.backlog.depths().values())
     busy = f"{queued} tasks queued, {waiting} still waiting at the end, a worker busy with a model of {seconds} s"
     return [
         Measurement("web_process.memory", resident / MIB, "MiB", conditions=f"resident; {busy}"),

@@ -181,7 +181,7 @@ def report(
 def _is_idle(shared: SharedState) -> bool:
     """Whether nothing waits, runs, or is due."""
     try:
-        if any(number for depth in shared.jobs.depths().values() for number in depth.values()):
+        if any(number for depth in shared.backlog.depths().values() for number in depth.values()):
             return False
         redis = shared.connection
         return not redis.zcard(TAKEN) and next(redis.scan_iter("refam:due:*", 1000), None) is None

@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from backend.commands.prelabel import INTERRUPTED
-from backend.queue.job_queue import Priority
+from backend.queue.priorities import Priority
 from refam.evaluate import intersection_over_union
 from tests.e2e.editor import read_mask
 from tests.e2e.running import CONFIG, PATIENCE, eventually, run_command, start_command
@@ -175,7 +175,7 @@ def test_retrieve_webhook_and_prelabel_at_once_make_one_prediction_a_task(projec
     said, _ = command.communicate(timeout=PATIENCE)
     assert command.returncode == 0, said
     eventually(lambda: all(api.per_task(project)))
-    eventually(lambda: not any(sum(depth.values()) for depth in backend.shared.jobs.depths().values()))
+    eventually(lambda: not any(sum(depth.values()) for depth in backend.shared.backlog.depths().values()))
     assert api.per_task(project) == [1] * len(tasks)
 
 

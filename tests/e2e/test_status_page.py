@@ -59,7 +59,7 @@ def test_waiting_tasks_are_cancelled_with_a_button(project, api, backend, sample
     names = [sample[n % len(sample)].picture.name for n in range(WAITING)]
     tasks = api.add_tasks(project, [(name, f"the ball {n}") for n, name in enumerate(names)])
     row(status_page, "Projects", project).get_by_role("button", name="Cancel waiting").click()
-    eventually(lambda: not any(sum(depth.values()) for depth in backend.shared.jobs.depths().values()))
+    eventually(lambda: not any(sum(depth.values()) for depth in backend.shared.backlog.depths().values()))
     cancelled = [entry for entry in backend.shared.ledger.failures.newest() if entry["project"] == str(project)]
     assert cancelled
     assert {entry["message"] for entry in cancelled} == {"cancelled."}

@@ -4,7 +4,7 @@ from redis import Redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from backend.queue.job_queue import Priority
+from backend.queue.priorities import Priority
 
 
 def rq_queue(connection: Redis, priority: Priority) -> Queue:

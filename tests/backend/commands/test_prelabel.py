@@ -20,7 +20,7 @@ from backend.commands.prelabel import prelabel
 from backend.commands.preview import preview
 from backend.commands.selection import Selection
 from backend.errors import RefusedError, SettingsError
-from backend.queue.job_queue import Priority
+from backend.queue.priorities import Priority
 from backend.settings import load_settings
 from backend.timings import Timings
 from tests.support.label_studio import PAT
@@ -133,21 +133,21 @@ def test_label_studio_may_fail_for_a_while(studio, settings, fleet, processes):
 
 
 def test_no_more_than_the_window_is_underway_and_shared_images_are_adjacent(
-    studio, settings, queue, processes, monkeypatch, fleet, connection
+    studio, settings, processes, monkeypatch, fleet, connection, backlog
 ):
     monkeypatch.setattr(module, "PAGE", 5)
     monkeypatch.setattr(module, "WINDOW", 10)
     numbers = fill(studio, 40)
     with ThreadPoolExecutor(1) as pool:
         ended = pool.submit(prelabel, settings, Selection("7"), Console(quiet=True))
-        eventually(lambda: queue.depths()["batch"]["waiting"] == 10)
+        eventually(lambda: backlog.depths()["batch"]["waiting"] == 10)
         waiting = rq_queue(connection, Priority.BATCH).jobs
         images = [job.args[0]["image"] for job in waiting[:5]]
         assert images == sorted(images)
         processes.stub_worker(fleet)
         most = 0
         while not ended.done():
-            most = max(most, queue.depths()["batch"]["waiting"])
+            most = max(most, backlog.depths()["batch"]["waiting"])
         assert ended.result() == 0
     assert most <= 10
     once(studio, numbers)

@@ -6,8 +6,8 @@ from typer.testing import CliRunner
 
 from backend.cli import app
 from backend.errors import TaskError
-from backend.queue.job_queue import Priority
 from backend.queue.outcome import Outcome
+from backend.queue.priorities import Priority
 from tests.support.tasks import requests_of
 
 

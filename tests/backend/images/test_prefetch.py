@@ -9,7 +9,7 @@ from PIL import Image
 from backend.errors import TaskError
 from backend.images.cache import ImageCache
 from backend.images.prefetch import Prefetcher
-from backend.queue.job_queue import Priority
+from backend.queue.priorities import Priority
 from tests.support.processes import eventually
 from tests.support.tasks import request_of, task
 
@@ -61,7 +61,7 @@ def prefetch(queue, slow):
         each.close()
 
 
-def test_the_next_images_are_loaded_and_no_more(slow, submit, prefetch, queue):
+def test_the_next_images_are_loaded_and_no_more(slow, submit, prefetch, backlog):
     submit("b", "c", "d")
     submit("a", priority=Priority.INTERACTIVE)
     images = prefetch(2)
@@ -69,7 +69,7 @@ def test_the_next_images_are_loaded_and_no_more(slow, submit, prefetch, queue):
     eventually(lambda: len(slow.loaded) == 3)
     time.sleep(0.2)
     assert set(slow.loaded) == {"now", "a", "b"}
-    assert queue.depths()["batch"]["waiting"] == 3  # nothing was taken
+    assert backlog.depths()["batch"]["waiting"] == 3  # nothing was taken
     images.load("a", "image")
     assert slow.loaded.count("a") == 1
 

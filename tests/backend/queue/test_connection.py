@@ -11,7 +11,7 @@ import trustme
 
 from backend.errors import QueueUnavailableError
 from backend.queue.connection import connect
-from backend.queue.job_queue import Priority
+from backend.queue.priorities import Priority
 from backend.queue.shared_state import SharedState
 from tests.support.processes import eventually, free_port
 from tests.support.tasks import request_of, task
@@ -75,9 +75,9 @@ def relay(client, context, port):
 
 def submitted(settings):
     with closing(connect(settings)) as connection:
-        queue = SharedState.over(connection, settings).jobs
-        queue.submit([request_of(task(1, "left"), settings)], Priority.BATCH)
-        return queue.depths()["batch"]["waiting"]
+        shared = SharedState.over(connection, settings)
+        shared.jobs.submit([request_of(task(1, "left"), settings)], Priority.BATCH)
+        return shared.backlog.depths()["batch"]["waiting"]
 
 
 def test_a_password(configure, redis_port):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backend.queue.job_names import JobName, name_of, stored_name
-from backend.queue.job_queue import Priority
+from backend.queue.priorities import Priority
 from tests.support.label_studio import PAT
 from tests.support.tasks import request_of, task
 

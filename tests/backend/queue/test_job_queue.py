@@ -9,9 +9,9 @@ from rq.serializers import JSONSerializer
 
 from backend.errors import QueueUnavailableError, TaskError
 from backend.queue.connection import connect
-from backend.queue.job_queue import Priority
 from backend.queue.known_jobs import KnownJob
 from backend.queue.outcome import Outcome
+from backend.queue.priorities import Priority
 from backend.queue.shared_state import SharedState
 from backend.queue.takeover import Sweeper
 from backend.queue.task_ledger import TaskLedger
@@ -27,34 +27,34 @@ def request_for(settings):
     return lambda number, text, **data: request_of(task(number, text, **data), settings)
 
 
-def waiting(queue):
-    return {name: depth["waiting"] for name, depth in queue.depths().items() if name != Priority.STUDIO}
+def waiting(backlog):
+    return {name: depth["waiting"] for name, depth in backlog.depths().items() if name != Priority.STUDIO}
 
 
-def test_work_is_queued_once(queue, request_for):
+def test_work_is_queued_once(queue, request_for, backlog):
     requests = [request_for(1, "left"), request_for(2, "left"), request_for(3, "right")]
     assert queue.submit(requests, Priority.BATCH) == [None] * 3
     assert queue.submit(requests, Priority.BATCH) == [None] * 3
-    assert waiting(queue) == {"interactive": 0, "batch": 2}
+    assert waiting(backlog) == {"interactive": 0, "batch": 2}
 
 
-def test_two_web_processes_queue_once(queue, settings, request_for):
+def test_two_web_processes_queue_once(queue, settings, request_for, backlog):
     other = SharedState.over(connect(settings), settings).jobs
     for number in range(5):
         request = request_for(number, f"left {number}")
         queue._enqueue([request], Priority.BATCH)
         other._enqueue([request], Priority.BATCH)
-    assert waiting(queue)["batch"] == 5
+    assert waiting(backlog)["batch"] == 5
 
 
-def test_results_are_there_for_the_next_call(queue, request_for, run_jobs, counters):
+def test_results_are_there_for_the_next_call(queue, request_for, run_jobs, counters, backlog):
     request = request_for(1, "left")
     queue.submit([request], Priority.BATCH)
     run_jobs()
     (outcome,) = queue.submit([request], Priority.BATCH)
     assert outcome.prediction["result"][0]["value"]["brushlabels"] == ["Object"]
     assert counters.totals() == {"done": 1, "failed": 0, "heatmaps": 1, "image_embeddings": 0}
-    assert waiting(queue)["batch"] == 0
+    assert waiting(backlog)["batch"] == 0
 
 
 def test_interactive_goes_before_batch(queue, request_for, run_jobs, connection):
@@ -66,24 +66,24 @@ def test_interactive_goes_before_batch(queue, request_for, run_jobs, connection)
     assert first < second
 
 
-def test_a_batch_task_that_is_opened_jumps_the_queue(queue, request_for, run_jobs, counters, connection):
+def test_a_batch_task_that_is_opened_jumps_the_queue(queue, request_for, run_jobs, counters, connection, backlog):
     requests = [request_for(number, f"left {number}") for number in range(4)]
     queue.submit(requests, Priority.BATCH)
     queue.submit([requests[3]], Priority.INTERACTIVE)
-    assert waiting(queue) == {"interactive": 1, "batch": 3}
+    assert waiting(backlog) == {"interactive": 1, "batch": 3}
     run_jobs()
     jobs = Job.fetch_many([request.job_id() for request in requests], connection, JSONSerializer)
     assert min(jobs, key=lambda job: job.started_at).id == requests[3].job_id()
     assert counters.totals()["done"] == 4
 
 
-def test_what_a_worker_has_taken_is_not_brought_forward(queue, request_for, connection):
+def test_what_a_worker_has_taken_is_not_brought_forward(queue, request_for, connection, backlog):
     request = request_for(1, "left")
     queue.submit([request], Priority.BATCH)
     job = Job.fetch(request.job_id(), connection, JSONSerializer)
     connection.lpop(rq_queue(connection, Priority.BATCH).key)
     queue._bring_forward(job)
-    assert waiting(queue) == {"interactive": 0, "batch": 0}
+    assert waiting(backlog) == {"interactive": 0, "batch": 0}
 
 
 def test_bad_input_fails_at_once_and_alone(queue, request_for, run_jobs, settings, ledger, counters, connection):
@@ -102,11 +102,11 @@ def test_bad_input_fails_at_once_and_alone(queue, request_for, run_jobs, setting
     assert 0 < connection.ttl(job.key) <= settings.failure_ttl
 
 
-def test_temporary_failures_are_tried_again_and_then_listed(queue, request_for, run_jobs, ledger, connection):
+def test_temporary_failures_are_tried_again_and_then_listed(queue, request_for, run_jobs, ledger, connection, backlog):
     request = request_for(1, "crash")
     queue.submit([request], Priority.BATCH)
     run_jobs()
-    assert queue.depths()["batch"]["retrying"] == 1
+    assert backlog.depths()["batch"]["retrying"] == 1
     assert ledger.failures.newest() == []
     assert queue.submit([request], Priority.BATCH) == [None]
     time.sleep(1.1)
@@ -149,13 +149,12 @@ def test_a_broken_device_ends_the_worker_and_the_job_is_tried_again(queue, setti
 
 
 def test_a_full_queue_is_known(configure, connection, request_for):
-    queue = SharedState.over(connection, configure(MAX_QUEUED=2)).jobs
-    assert not queue.is_full()
-    queue.submit([request_for(number, f"left {number}") for number in range(2)], Priority.BATCH)
-    assert queue.is_full()
-    assert SharedState.over(connection, configure(MAX_QUEUED=9, REDIS_MAX_BYTES=2**24)).jobs.is_full() is (
-        queue.memory() >= 2**24
-    )
+    shared = SharedState.over(connection, configure(MAX_QUEUED=2))
+    assert not shared.backlog.is_full()
+    shared.jobs.submit([request_for(number, f"left {number}") for number in range(2)], Priority.BATCH)
+    assert shared.backlog.is_full()
+    roomy = SharedState.over(connection, configure(MAX_QUEUED=9, REDIS_MAX_BYTES=2**24)).backlog
+    assert roomy.is_full() is (roomy.memory() >= 2**24)
 
 
 def test_a_task_queued_for_another_model_is_refused(queue, request_for, run_jobs):

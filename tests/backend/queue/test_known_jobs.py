@@ -9,8 +9,8 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from backend.queue.job_names import JobName
-from backend.queue.job_queue import Priority
 from backend.queue.known_jobs import KnownJob
+from backend.queue.priorities import Priority
 from tests.support.rq_queues import rq_queue
 
 

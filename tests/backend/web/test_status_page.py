@@ -13,8 +13,8 @@ from backend.errors import TaskError
 from backend.label_studio.client import PAGE as STUDIO_PAGE
 from backend.queue import progress
 from backend.queue.gallery import THUMBNAIL_BYTES
-from backend.queue.job_queue import Priority
 from backend.queue.outcome import Outcome
+from backend.queue.priorities import Priority
 from backend.queue.shared_state import SharedState
 from backend.settings import load_settings
 from backend.web.access import ASKED_BY

@@ -129,10 +129,10 @@ def test_a_config_without_a_text_area_gets_an_empty_suggestion(settings, shared)
     assert model.predict([task(1, "left")], drawn(point()))[0]["result"] == []
 
 
-def test_a_removed_click_costs_nothing(settings, queue, shared):
+def test_a_removed_click_costs_nothing(settings, shared, backlog):
     model = RefAMBackend(label_config=CONFIG, answering=Answering(shared, settings))
     assert model.predict([task(1, "left")], drawn())[0]["result"] == []
-    assert queue.depths()["interactive"]["waiting"] == 0
+    assert backlog.depths()["interactive"]["waiting"] == 0
 
 
 def test_suggestions_do_not_touch_the_tasks_failure(ask, run_jobs, settings, ledger, shared):
@@ -143,13 +143,13 @@ def test_suggestions_do_not_touch_the_tasks_failure(ask, run_jobs, settings, led
     assert [failure["task"] for failure in ledger.failures.newest()] == ["1"]
 
 
-def test_a_suggestion_is_answered_in_the_same_request(settings, queue, processes, fleet, shared):
+def test_a_suggestion_is_answered_in_the_same_request(settings, processes, fleet, shared, backlog):
     processes.stub_worker(fleet)
     model = RefAMBackend(label_config=CONFIG, answering=Answering(shared, settings))
     model.predict([task(number, f"slow 0.5 {number}", RED) for number in range(2, 8)])
     (result,) = model.predict([task(1, "left", RED)], drawn(point(75, 50)))
     assert mask(result).sum() == 101
-    assert queue.depths()["batch"]["waiting"] > 0
+    assert backlog.depths()["batch"]["waiting"] > 0
 
 
 @pytest.fixture

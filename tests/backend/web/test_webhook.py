@@ -5,7 +5,7 @@ import time
 import pytest
 
 from backend.label_studio.client import PAGE
-from backend.queue.job_queue import Priority
+from backend.queue.priorities import Priority
 from tests.support.deliveries import once, texts
 from tests.support.tasks import CONFIG
 
@@ -15,15 +15,15 @@ def settings(studio_settings):
     return studio_settings
 
 
-def test_large_retrieves_and_webhooks_are_answered_at_once_and_read_page_by_page(client, studio, queue):
+def test_large_retrieves_and_webhooks_are_answered_at_once_and_read_page_by_page(client, studio, backlog):
     numbers = studio.add_tasks(7, texts(*(f"left {number}" for number in range(5000))))
     body = studio.webhook(7, numbers)
     for send in (lambda: client.post("/webhook", json=body), lambda: studio.retrieve(client, 7, numbers)):
         start = time.monotonic()
         send()
         assert time.monotonic() - start < 1.5
-        assert queue.waiting(Priority.STUDIO) == 5000 / PAGE  # the same hint is kept once
-        assert queue.depths()["batch"]["waiting"] == 0
+        assert backlog.waiting(Priority.STUDIO) == 5000 / PAGE  # the same hint is kept once
+        assert backlog.depths()["batch"]["waiting"] == 0
 
 
 def test_new_tasks_are_read_and_bad_ones_listed(client, studio, run_jobs, ledger):
@@ -56,10 +56,10 @@ class TestWithoutPassword:
         run_jobs()
         once(studio, [1, 2])
 
-    def test_other_projects_are_refused(self, client, studio, queue):
+    def test_other_projects_are_refused(self, client, studio, backlog):
         body = studio.webhook(7, studio.add_tasks(7, texts("left")))
         assert client.post("/webhook", json=body).status_code == 403
-        assert queue.depths()["studio"]["waiting"] == 0
+        assert backlog.depths()["studio"]["waiting"] == 0
 
     def test_too_many_are_refused(self, client, studio, monkeypatch):
         self.connect(client)

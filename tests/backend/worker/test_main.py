@@ -2,7 +2,7 @@
 
 from rq.timeouts import JobTimeoutException
 
-from backend.queue.job_queue import Priority
+from backend.queue.priorities import Priority
 from tests.support.tasks import request_of, task
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from label_studio_sdk.converter.brush import decode_rle
 
-from backend.queue.job_queue import Priority
+from backend.queue.priorities import Priority
 from backend.queue.shared_state import SharedState
 from tests.support.models import random_pipeline
 from tests.support.tasks import data_uri, png, request_of, task

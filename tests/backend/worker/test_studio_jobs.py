@@ -2,7 +2,7 @@
 
 import pytest
 
-from backend.queue.job_queue import Priority
+from backend.queue.priorities import Priority
 from tests.support.deliveries import once, texts
 from tests.support.label_studio import PAT
 from tests.support.tasks import CONFIG
@@ -40,13 +40,15 @@ def test_a_prediction_that_label_studio_drops_is_listed(client, studio, run_jobs
 
 
 @pytest.mark.parametrize("status", [500, 502, 429, 401])
-def test_a_failing_label_studio_is_tried_again_then_listed(client, studio, run_jobs, queue, ledger, status, run_later):
+def test_a_failing_label_studio_is_tried_again_then_listed(
+    client, studio, run_jobs, ledger, status, run_later, backlog
+):
     numbers = studio.add_tasks(7, texts("left", "right"))
     studio.retrieve(client, 7, numbers)
     studio.fault = lambda method, path: (status, {"detail": "no"}) if "predictions" in path else None
     run_jobs()
     assert ledger.failures.newest() == []
-    assert queue.depths()["studio"]["retrying"] == 2
+    assert backlog.depths()["studio"]["retrying"] == 2
     run_later()
     failures = ledger.failures.newest()
     assert {entry["field"] for entry in failures} == {"label_studio"}
@@ -123,12 +125,12 @@ def test_a_result_that_expired_before_it_was_written_is_made_again(client, studi
     once(studio, numbers)
 
 
-def test_a_full_queue_makes_tasks_wait_as_numbers(client, studio, run_jobs, run_later, queue, monkeypatch):
+def test_a_full_queue_makes_tasks_wait_as_numbers(client, studio, run_jobs, run_later, monkeypatch, backlog):
     numbers = studio.add_tasks(7, texts("left", "right"))
-    monkeypatch.setattr(type(queue), "is_full", lambda _: True)
+    monkeypatch.setattr(type(backlog), "is_full", lambda _: True)
     assert studio.retrieve(client, 7, numbers) == [[], []]
     run_jobs()
-    assert (queue.waiting(Priority.BATCH), queue.depths()["studio"]["retrying"]) == (0, 1)
+    assert (backlog.waiting(Priority.BATCH), backlog.depths()["studio"]["retrying"]) == (0, 1)
     monkeypatch.undo()
     run_later()
     run_jobs()

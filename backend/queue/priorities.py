@@ -1,0 +1,32 @@
+"""The queues, and RQ's own objects for them."""
+
+from enum import StrEnum
+
+from redis import Redis
+from rq.serializers import JSONSerializer
+
+from backend.queue.known_jobs import KnownJob
+from backend.queue.takeover import TakingQueue
+
+__all__ = ["Priority", "open_queues"]
+
+
+class Priority(StrEnum):
+    """The queues, the more urgent one first. Workers empty them in this order."""
+
+    INTERACTIVE = "interactive"
+    STUDIO = "studio"  # fetches from and posts to Label Studio, which are short
+    BATCH = "batch"
+
+    @property
+    def queue_name(self) -> str:
+        """RQ's name of the queue."""
+        return f"refam-{self}"
+
+
+def open_queues(connection: Redis) -> dict[Priority, TakingQueue]:
+    """RQ's queues, for whoever queues jobs and looks at them; a worker has its own."""
+    return {
+        priority: TakingQueue(priority.queue_name, connection=connection, job_class=KnownJob, serializer=JSONSerializer)
+        for priority in Priority
+    }
