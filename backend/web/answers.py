@@ -91,8 +91,7 @@ class Answering:
         except LabelConfigError as error:
             return self._refuse(tasks, context, error)
         if context:
-            answers = [self._suggest(task, context, config) for task in tasks]
-            return Answer([r for a in answers for r in a.results], [e for a in answers for e in a.errors])
+            return self._suggest(tasks[0], context, config) if len(tasks) == 1 else self._suggest_nothing(tasks)
         if len(tasks) == 1 and wait:
             return self._open(tasks[0], config)
         return self._retrieve(tasks, config)
@@ -110,9 +109,8 @@ class Answering:
             if waits:
                 asked.outcome = self._shared.jobs.await_outcome(asked.request, self.settings.inline_seconds)
             if (waits or asked.prediction) and not self._withhold([asked]):
-                self._outbox.await_posted(
-                    asked.request, self._timings.opening
-                )  # Label Studio shows what is stored then
+                # Label Studio shows what is stored by then
+                self._outbox.await_posted(asked.request, self._timings.opening)
         answer = self._conclude([asked])
         return Answer(answer.results, answer.errors + obstacles)
 
@@ -155,6 +153,11 @@ class Answering:
         shown = reply_in_text(interaction, reasons, config.prompt_tag, config.image_tag)
         errors = [{"task": str(task.get("id")), **reason} for reason in reasons]
         return Answer([{**prediction, "result": [*prediction["result"], *shown]}], errors)
+
+    def _suggest_nothing(self, tasks: Sequence[Task]) -> Answer:
+        """What was drawn belongs to one task; Label Studio sends no others along."""
+        error = TaskError("context", f"it belongs to one task, and not to {len(tasks)}.", "Send one task.").as_json()
+        return Answer([self._nothing() for _ in tasks], [{"task": str(task.get("id")), **error} for task in tasks])
 
     def _refuse(self, tasks: Sequence[Task], context: Mapping[str, Any] | None, error: LabelConfigError) -> Answer:
         """Every task fails for the same reason."""

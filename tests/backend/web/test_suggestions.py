@@ -199,3 +199,10 @@ def test_a_click_computes_neither_attention_nor_embedding_again(configure, click
         predictor.predict(click_request(*clicks[:number]))
     predictor.predict(click_request(*clicks, text=None))
     assert sorted(ran) == ["attention", "embedding"]
+
+
+def test_what_was_drawn_is_no_suggestion_for_several_tasks(settings, shared, queue, backlog):
+    answer = Answering(shared, settings).answer(CONFIG, [task(1, "left"), task(2, "right")], drawn(point()))
+    assert [entry["result"] for entry in answer.results] == [[], []]
+    assert {error["field"] for error in answer.errors} == {"context"}
+    assert backlog.depths()["interactive"]["waiting"] == 0
