@@ -1,10 +1,10 @@
 """Results kept for repeated questions, within a stated bound."""
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+import cachetools
 from PIL.Image import Image
 
 __all__ = ["LRUCache", "image_key"]
@@ -20,8 +20,7 @@ class LRUCache(Generic[Value]):
 
     def __init__(self, size: int) -> None:
         self.made = 0
-        self._size = size
-        self._values: OrderedDict[Hashable, Value] = OrderedDict()
+        self._values: cachetools.LRUCache[Hashable, Value] = cachetools.LRUCache(size)
 
     def __len__(self) -> int:
         return len(self._values)
@@ -35,9 +34,6 @@ class LRUCache(Generic[Value]):
         if key not in self._values:
             self._values[key] = make()
             self.made += 1
-            if len(self._values) > self._size:
-                self._values.popitem(last=False)
-        self._values.move_to_end(key)
         return self._values[key]
 
 

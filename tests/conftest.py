@@ -16,7 +16,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
-PROCESSES = {"redis_socket", "processes"}  # fixtures that start processes
+PROCESSES = {"redis_socket", "redis_of_0_1", "processes"}  # fixtures that start processes
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

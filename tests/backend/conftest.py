@@ -25,13 +25,13 @@ from backend.web.app import create_app
 from backend.worker.main import work
 from tests.support.deliveries import expire_claims
 from tests.support.label_studio import PAT, LabelStudio, running
-from tests.support.private_redis import redis_settings, redis_socket
+from tests.support.private_redis import redis_of_0_1, redis_settings, redis_socket
 from tests.support.processes import Processes, eventually, free_port
 from tests.support.rq_queues import rq_queues
 from tests.support.stub_worker import StubSegmenter
 from tests.support.tasks import CONFIG
 
-__all__ = ["redis_settings", "redis_socket"]  # a fixture
+__all__ = ["redis_of_0_1", "redis_settings", "redis_socket"]  # a fixture
 
 
 @pytest.fixture(autouse=True)

@@ -113,6 +113,14 @@ def test_doctor_explains_the_queue(queue, settings, connection):
     )  # fmt: skip
 
 
+def test_doctor_warns_of_the_redis_of_0_1(redis_of_0_1, configure, tmp_path):
+    with redis_of_0_1(tmp_path):
+        found = list(doctor._redis(configure(REDIS_URL=f"unix://{tmp_path}/redis.sock")))
+    (note,) = [finding for finding in found if finding.verdict == "note"]
+    assert "CVE-2025-49844" in note.message
+    assert "Install redis-server" in note.remedy
+
+
 def test_doctor_warns_of_a_redis_that_forgets(queue, settings, connection):
     connection.config_set("appendonly", "no")
     connection.config_set("maxmemory", "100mb")

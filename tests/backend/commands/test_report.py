@@ -7,12 +7,16 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from backend.cli import app
 from backend.commands.report.comparison import Comparison
+from backend.commands.report.report import report
+from backend.errors import TemporaryError
 from backend.label_studio.mask_encoding import regions
 from backend.label_studio.request import Control
+from backend.timings import Timings
 from tests.support.label_studio import PAT
 from tests.support.tasks import data_uri, png
 
@@ -191,3 +195,19 @@ def test_memory_does_not_grow_with_the_project():
     tracemalloc.stop()
     assert len(comparison.cases) == 3
     assert kept < 3 * 2 * side * side / 8 + 100_000  # the packed masks of the worst, where 20 masks take 3.2 MB
+
+
+def test_label_studio_may_fail_for_a_moment(studio, settings, tmp_path):
+    fill(studio)
+    failing = iter([True, False] * 100)
+    studio.fault = lambda method, path: (502, None) if next(failing) else None
+    timings = Timings(patience=(0, 0))
+    assert report(settings, "7", tmp_path, 0, Console(quiet=True), timings=timings) == 0
+    assert json.loads((tmp_path / "report.json").read_text())["submitted_tasks"] == 6
+
+
+def test_label_studio_that_stays_away_ends_it(studio, settings, tmp_path):
+    studio.fault = lambda *_: (502, None)
+    with pytest.raises(TemporaryError):
+        report(settings, "7", tmp_path, 0, Console(quiet=True), timings=Timings(patience=(0, 0)))
+    assert [method for method, _ in studio.requests].count("GET") == 3

