@@ -15,6 +15,7 @@ from refam.config import RefAMConfig
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 DOCUMENTS = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FOLDERS = (ROOT / "tests" / "backend", ROOT / "tests", ROOT)  # that names of tests begin at
 LARGEST_README = 9 * 2**10  # bytes: it is read whole
 EVERYTHING = "\n".join(document.read_text() for document in DOCUMENTS)
 
@@ -72,6 +73,18 @@ def test_files_that_the_architecture_names_exist():
     text = (ROOT / "docs" / "architecture.md").read_text()
     for name in re.findall(r"`(queue|delivery|web|worker)/(\w+\.py)`", text):
         assert (ROOT / "backend" / "/".join(name)).exists(), name
+
+
+def test_tests_that_are_named_exist():
+    named = set(re.findall(r"`((?:\w+/)*test_\w+\.py)(?:::(\w+))?`", EVERYTHING))
+    assert named
+    for path, function in named:
+        file = next((folder / path for folder in FOLDERS if (folder / path).exists()), None)
+        assert file, path
+        assert f"def {function}" in file.read_text(), path
+    everywhere = "\n".join(file.read_text() for file in (ROOT / "tests").rglob("*.py"))
+    for function in re.findall(r"`(test_\w+)`", EVERYTHING):
+        assert f"def {function}(" in everywhere, function
 
 
 def test_every_key_in_redis_stands_in_the_architecture():
