@@ -27,7 +27,8 @@ pytestmark = pytest.mark.process
 
 
 def test_the_web_process_holds_neither_torch_nor_flask_nor_the_model():
-    code = "import backend.web.app, backend.cli, json, sys; backend.web.app.read_label_config(sys.argv[1]); "
+    code = "import backend.web.app, backend.cli, backend.label_studio.label_config as config, json, sys; "
+    code += "config.read_label_config(sys.argv[1]); "
     code += "print(json.dumps(sorted(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code, CONFIG], check=True, cwd=ROOT, capture_output=True, text=True)
     modules = set(json.loads(found.stdout))
