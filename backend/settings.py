@@ -10,6 +10,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     field_validator,
@@ -237,7 +238,7 @@ class Settings(BaseSettings):
         "INFO", validation_alias=f"{PREFIX}LOG_LEVEL", description="DEBUG, INFO, WARNING or ERROR."
     )
 
-    refam: RefAMConfig = Field(default_factory=lambda: RefAMConfig.from_environment(os.environ), exclude=True)
+    _refam: RefAMConfig = PrivateAttr(default_factory=lambda: RefAMConfig.from_environment(os.environ))
 
     @field_validator("label_studio_url")
     @classmethod
@@ -271,6 +272,11 @@ class Settings(BaseSettings):
         if (self.basic_auth_user is None) != (self.basic_auth_pass is None):
             raise ValueError("BASIC_AUTH_USER and BASIC_AUTH_PASS belong together; set both or neither.")
         return self
+
+    @property
+    def refam(self) -> RefAMConfig:
+        """The model's settings."""
+        return self._refam
 
     @property
     def model_version(self) -> str:
@@ -324,8 +330,7 @@ def defaults() -> dict[str, Any]:
 
 
 def _variables() -> dict[str, FieldInfo]:
-    found = Settings.model_fields.values()
-    return {str(field.validation_alias): field for field in found if field.validation_alias}
+    return {str(field.validation_alias): field for field in Settings.model_fields.values()}
 
 
 def load_settings() -> Settings:

@@ -15,7 +15,7 @@ def test_defaults_need_no_environment():
 
 
 def test_every_setting_has_a_variable_and_a_description():
-    assert len(variables()) == len(Settings.model_fields) - 1  # the model's own
+    assert len(variables()) == len(Settings.model_fields)
     for variable, description in variables().items():
         assert re.fullmatch(r"[A-Z_]+", variable)
         assert description.endswith("."), variable
@@ -87,3 +87,12 @@ def test_secrets_are_not_shown(environment):
 def test_label_studios_address(environment, url):
     environment.setenv("LABEL_STUDIO_URL", url)
     assert load_settings().label_studio_url == url.rstrip("/")
+
+
+def test_the_environment_is_read_once(environment):
+    environment.setenv("REFAM_POINTS", "2")
+    settings = load_settings()
+    environment.setenv("REFAM_POINTS", "3")
+    environment.setenv("REFAM_BACKEND_PORT", "1")
+    assert (settings.refam.points, settings.port) == (2, 9090)
+    assert settings.model_copy(update={"port": 5}).refam.points == 2
