@@ -1,9 +1,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Tests that start no process run side by side; those that do, and watch clocks, do not
+QUICK := -m "not process" -n 2 --dist worksteal
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo studio check test e2e other-python bench chaos lint format docs constraints clean
+.PHONY: help demo studio check quick test e2e other-python bench chaos lint format docs constraints clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*  ## /\1\t/' | expand -t 14
@@ -14,11 +16,14 @@ demo: $(VENV)/installed  ## set up everything and run the main job on the sample
 studio: $(VENV)/installed .label-studio/installed  ## show the sample project in a Label Studio of its own, until Ctrl+C
 	@$(BIN)/refam-backend studio
 
-check: $(VENV)/installed $(VENV)/quantize lint  ## lint, types, contracts, and the tests that start no process: in under a minute
-	$(BIN)/pytest -m "not process" -n 2 --dist worksteal
+check: lint quick  ## lint, types, contracts, and the tests that start no process: in about a minute
+
+quick: $(VENV)/installed $(VENV)/quantize  ## the tests that start no process
+	$(BIN)/pytest $(QUICK)
 
 test: $(VENV)/installed $(VENV)/quantize lint  ## set up everything and run all checks and tests
-	$(BIN)/pytest --cov
+	$(BIN)/pytest $(QUICK) --cov --cov-report=
+	$(BIN)/pytest -m process --cov --cov-append
 	$(BIN)/coverage report --include 'backend/delivery/*,backend/queue/*' --fail-under 97
 ifneq ($(filter 1 true,$(CI) $(E2E)),)
 	$(MAKE) e2e
@@ -31,9 +36,9 @@ e2e: $(VENV)/e2e .label-studio/installed  ## in a real Label Studio and a real b
 # The newest Python that the tests know, without a compiler; the oldest one is that of `make test`
 OTHER_PYTHON ?= python3.13
 
-other-python:  ## `check` and `demo` on another Python, without a compiler; part of `make test` with CI=true or E2E=1
+other-python:  ## `quick` and `demo` on another Python, without a compiler; part of `make test` with CI=true or E2E=1
 	PYENV_VERSION=$$(pyenv latest $(OTHER_PYTHON:python%=%) 2>/dev/null) \
-		.ci/without-compilers $(MAKE) PYTHON=$(OTHER_PYTHON) VENV=.venv-other check demo
+		.ci/without-compilers $(MAKE) PYTHON=$(OTHER_PYTHON) VENV=.venv-other quick demo
 
 bench: $(VENV)/installed  ## set up everything, measure, and write build/bench.json
 	$(BIN)/python -m tests.bench
