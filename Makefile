@@ -26,19 +26,17 @@ test: $(VENV)/installed $(VENV)/quantize lint  ## set up everything and run all 
 	$(BIN)/pytest -m process --cov --cov-append
 	$(BIN)/coverage report --include 'backend/delivery/*,backend/queue/*' --fail-under 97
 ifneq ($(filter 1 true,$(CI) $(E2E)),)
-	$(MAKE) e2e
-	$(MAKE) other-python
+	$(MAKE) --jobs 2 --output-sync=target e2e other-python
 endif
 
 e2e: $(VENV)/e2e .label-studio/installed  ## in a real Label Studio and a real browser; part of `make test` with CI=true or E2E=1
 	$(BIN)/pytest tests/e2e
 
 # The newest Python that the tests know, without a compiler; the oldest one is that of `make test`
-OTHER_PYTHON ?= python3.13
+OTHER_PYTHON ?= 3.13
 
 other-python:  ## `quick` and `demo` on another Python, without a compiler; part of `make test` with CI=true or E2E=1
-	PYENV_VERSION=$$(pyenv latest $(OTHER_PYTHON:python%=%) 2>/dev/null) \
-		.ci/without-compilers $(MAKE) PYTHON=$(OTHER_PYTHON) VENV=.venv-other quick demo
+	python=$$(.ci/find-python $(OTHER_PYTHON)) && .ci/without-compilers $(MAKE) PYTHON=$$python VENV=.venv-other quick demo
 
 bench: $(VENV)/installed  ## set up everything, measure, and write build/bench.json
 	$(BIN)/python -m tests.bench
