@@ -8,7 +8,7 @@ from PIL import Image
 
 from backend.label_studio.interaction import Interaction
 from backend.label_studio.label_config import read_label_config
-from backend.label_studio.request import TaskRequest
+from backend.label_studio.request import Click, TaskRequest
 from backend.label_studio.task_reading import read_task
 from backend.settings import Settings
 
@@ -20,6 +20,11 @@ CONFIG = """<View>
   <KeyPointLabels name="kp" toName="image" smart="true"><Label value="Object"/></KeyPointLabels>
   <RectangleLabels name="rect" toName="image" smart="true"><Label value="Object"/></RectangleLabels>
 </View>"""
+
+
+ANIMALS = """<View><Image name="i" value="$picture"/>
+<BrushLabels name="b" toName="i"><Label value="Cat"/><Label value="Polar bear"/><Label value="Bear"/></BrushLabels>
+<RectangleLabels name="r" toName="i"><Label value="Cat" alias="cat_id"/><Label value="Dog"/></RectangleLabels></View>"""
 
 
 def png(width: int = 12, height: int = 8, **options: Any) -> bytes:
@@ -57,3 +62,17 @@ def body(*tasks: dict[str, Any], config: str = CONFIG, context: dict[str, Any] |
 def requests_of(settings: Settings, *texts: str) -> list[TaskRequest]:
     """What a task for each text asks for."""
     return [request_of(task(number, text), settings) for number, text in enumerate(texts)]
+
+
+def request_in(
+    settings: Settings, config: str, data: dict[str, Any], interaction: Interaction | None = None
+) -> TaskRequest:
+    """What a task with this data asks for, of a project with this label config."""
+    return request_of({"id": 1, "data": data}, settings, interaction, config=config)
+
+
+def clicked(
+    settings: Settings, config: str, data: dict[str, Any], label: str | None = None, *texts: str
+) -> TaskRequest:
+    """The same where its annotator has clicked on the middle, after typing these texts."""
+    return request_in(settings, config, data, Interaction(texts, (Click(0.5, 0.5),), label=label))
