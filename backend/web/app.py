@@ -20,7 +20,7 @@ __all__ = ["create_app", "serve"]
 TITLE = "RefAM backend for Label Studio"
 
 
-def create_app(settings: Settings, shared: SharedState, timings: Timings | None = None) -> FastAPI:
+def create_app(shared: SharedState, settings: Settings, timings: Timings | None = None) -> FastAPI:
     """The web application. `shared` is used by all requests.
 
     timings: the ordinary ones if absent.
@@ -55,7 +55,7 @@ def serve(settings: Settings) -> None:
     """Serve until told to stop. Raises QueueUnavailableError if there is no Redis."""
     shared = SharedState.over(connect(settings), settings)
     config = uvicorn.Config(
-        create_app(settings, shared),
+        create_app(shared, settings),
         host=settings.host,
         port=settings.port,
         log_config=None,

@@ -165,7 +165,7 @@ def studio_settings(configure: Callable[..., Settings], studio: LabelStudio) -> 
 
 @pytest.fixture
 def client(settings: Settings, shared: SharedState) -> Iterator[TestClient]:
-    with TestClient(create_app(settings, shared), raise_server_exceptions=False) as client:
+    with TestClient(create_app(shared, settings), raise_server_exceptions=False) as client:
         yield client
 
 

@@ -95,7 +95,7 @@ def test_suggestions_are_not_written(client, studio, run_jobs):
 def test_without_a_label_studio_nothing_is_written(environment, queue, studio, shared, connection):
     environment.delenv("LABEL_STUDIO_API_KEY")
     settings = load_settings()
-    client = TestClient(create_app(settings, shared))
+    client = TestClient(create_app(shared, settings))
     client.post("/predict", json=stale_request(studio, studio.add_tasks(7, texts("left", "right"))))
     assert not connection.keys("refam:due:*")
     assert studio.requests == []

@@ -202,7 +202,7 @@ def test_no_tasks_no_results(client):
 
 def test_too_large_a_body_is_refused(configure, connection):
     settings = configure(REQUEST_MAX_BYTES=1000)
-    client = TestClient(create_app(settings, SharedState.over(connection, settings)))
+    client = TestClient(create_app(SharedState.over(connection, settings), settings))
     found = error(client.post("/predict", content=b"x" * 1001), 413)
     assert "REFAM_BACKEND_REQUEST_MAX_BYTES" in found["remedy"]
 
@@ -215,7 +215,7 @@ def test_large_bodies_are_welcome(client):
 
 def test_password(configure, connection):
     settings = configure(BASIC_AUTH_USER="u", BASIC_AUTH_PASS="p\u00e4ss")
-    client = TestClient(create_app(settings, SharedState.over(connection, settings)))
+    client = TestClient(create_app(SharedState.over(connection, settings), settings))
     assert client.get("/health").status_code == 200
     right = {"Authorization": "Basic " + base64.b64encode("u:p\u00e4ss".encode()).decode()}
     wrong = [{}, {"Authorization": "Basic dTpw"}, {"Authorization": "Basic !"}, {"Authorization": "Bearer x"}]
@@ -231,7 +231,7 @@ def test_password(configure, connection):
 def test_redis_that_is_gone_is_said_and_health_answers(configure):
     settings = configure()
     gone = SharedState.over(Redis(port=1, retry=None), settings)
-    client = TestClient(create_app(settings, gone), raise_server_exceptions=False)
+    client = TestClient(create_app(gone, settings), raise_server_exceptions=False)
     assert client.get("/health").status_code == 200
     assert error(client.post("/predict", json=body(task(1, "left"))), 503)["field"] == "REDIS_URL"
 
@@ -285,7 +285,7 @@ def test_compressed_bodies_are_not_unpacked(client, encoding):
 
 def test_a_body_in_chunks_is_counted(configure, connection):
     settings = configure(REQUEST_MAX_BYTES=1000)
-    client = TestClient(create_app(settings, SharedState.over(connection, settings)))
+    client = TestClient(create_app(SharedState.over(connection, settings), settings))
     assert error(client.post("/predict", content=(b"x" * 100 for _ in range(11))), 413)["field"] == "body"
 
 

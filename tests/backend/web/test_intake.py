@@ -29,7 +29,7 @@ def timings():
 def url(configure, connection, timings):
     """Address of the web application, served by uvicorn as `serve` does."""
     settings = configure(REQUEST_MAX_BYTES=LARGEST)
-    app = create_app(settings, SharedState.over(connection, settings), timings)
+    app = create_app(SharedState.over(connection, settings), settings, timings)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
     thread = threading.Thread(target=server.run)
     thread.start()

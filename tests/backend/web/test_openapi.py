@@ -30,7 +30,7 @@ def api(redis_socket):
         configured = load_settings()
         connection.flushdb()
         yield schemathesis.openapi.from_asgi(
-            "/openapi.json", create_app(configured, SharedState.over(connection, configured))
+            "/openapi.json", create_app(SharedState.over(connection, configured), configured)
         )
 
 

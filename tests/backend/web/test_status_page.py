@@ -326,7 +326,7 @@ class TestRetry:
     def test_without_label_studio_the_other_way_is_told(self, environment, connection):
         environment.delenv("LABEL_STUDIO_API_KEY")
         settings = load_settings()
-        client = TestClient(create_app(settings, SharedState.over(connection, settings)))
+        client = TestClient(create_app(SharedState.over(connection, settings), settings))
         answer = client.post("/retry", headers=OURS)
         assert answer.status_code == 409
         assert "Retrieve predictions" in answer.json()["error"]["remedy"]

@@ -28,7 +28,7 @@ RED = data_uri(png(20, 10))
 @pytest.fixture
 def ask(settings, run_jobs, shared):
     """Asks, lets the worker run, and asks again: the answer as Label Studio gets it."""
-    client = TestClient(create_app(settings, shared))
+    client = TestClient(create_app(shared, settings))
 
     def ask(*results, config=CONFIG, drafts=(), **data):
         own = {**task(1, data.pop("text", None), RED, **data), "drafts": list(drafts)}
