@@ -46,11 +46,26 @@ end
 return false
 """
 
+# Puts a job back, once, if its entry ARGV[1] in KEYS[1] has expired. A worker that died between registering a job as
+# running and taking it off the taken ones left two entries: the running one then speaks for both, or one sweeper would
+# put back what another gives up. Nor is a job put back that has ended since its entry was found. KEYS: where the entry
+# is, queue, job, taken, running. ARGV: entry, job, now, deaths, then the statuses of jobs that have ended.
 PUT_BACK = """
 local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not score or tonumber(score) > tonumber(ARGV[3]) then return 0 end
+if KEYS[1] == KEYS[4] then
+    for _, running in ipairs(redis.call('ZRANGE', KEYS[5], 0, -1)) do
+        if string.sub(running, 1, #ARGV[2] + 1) == ARGV[2] .. ':' then
+            redis.call('ZREM', KEYS[4], ARGV[1])
+            return 0
+        end
+    end
+end
 redis.call('ZREM', KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[4], ARGV[2])
+for number = 5, #ARGV do
+    if redis.call('HGET', KEYS[3], 'status') == ARGV[number] then return 0 end
+end
 redis.call('HSET', KEYS[3], 'status', 'queued')
 redis.call('HINCRBY', KEYS[3], 'deaths', ARGV[4])
 redis.call('LPUSH', KEYS[2], ARGV[2])
@@ -148,6 +163,9 @@ class Sweeper:
             self.give_up(job, AbandonedJobError())
             self._connection.zrem(key, entry)
         else:
-            keys = [key, Queue.redis_queue_namespace_prefix + job.origin, job.key, TAKEN]
-            if self._put_back(keys=keys, args=[entry, job_id, time.time(), deaths]):
+            running = job.started_job_registry.key
+            keys = [key, Queue.redis_queue_namespace_prefix + job.origin, job.key, TAKEN, running]
+            if self._put_back(
+                keys=keys, args=[entry, job_id, time.time(), deaths, *(status.value for status in ENDED)]
+            ):
                 logger.warning("Job %s is taken over from a worker that died.", job_id)

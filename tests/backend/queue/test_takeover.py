@@ -11,6 +11,7 @@ from rq.serializers import JSONSerializer
 from backend.delivery.desk import Desk
 from backend.images.loader import ImageLoader
 from backend.label_studio.client import Studio
+from backend.queue.job_names import JobName
 from backend.queue.priorities import Priority
 from backend.queue.takeover import MAX_DEATHS, TAKEN, Sweeper
 from backend.timings import Timings
@@ -92,6 +93,41 @@ def test_a_job_that_kills_its_workers_is_given_up(worker, queue, settings, sweep
     assert waiting(connection) == []
     assert "died again and again" in ledger.failures.newest()[0]["message"]
     assert queue.submit([request_], Priority.BATCH)[0].failure
+
+
+def test_what_one_sweeper_gives_up_no_other_puts_back(worker, connection, ledger, sweeper, request_):
+    """Its worker died between registering the job as running and taking it off the taken ones."""
+    job, _ = worker.dequeue_job_and_maintain_ttl(None)
+    worker.prepare_execution(job)
+    connection.zadd(TAKEN, {job.id: time.time() + 1})
+    connection.hset(job.key, "deaths", MAX_DEATHS - 1)
+    handler = worker.job_class.handlers[JobName.PREDICT]
+    note_failure = handler.on_failure
+
+    def while_another_sweeps(*args):
+        sweeper._take_over(TAKEN, job.id, job.id, deaths=0)
+        note_failure(*args)
+        sweeper._take_over(TAKEN, job.id, job.id, deaths=0)
+
+    handler.on_failure = while_another_sweeps
+    time.sleep(1.1)
+    sweeper.sweep()
+    assert waiting(connection) == []
+    assert connection.zcard(TAKEN) == 0
+    assert job_of(request_, connection).get_status() == JobStatus.FAILED
+    assert "died again and again" in ledger.failures.newest()[0]["message"]
+
+
+def test_a_job_that_ends_while_a_sweeper_looks_is_not_put_back(worker, connection, sweeper, request_, monkeypatch):
+    job, _ = worker.dequeue_job_and_maintain_ttl(None)
+    job.set_status(JobStatus.FAILED)
+    time.sleep(1.1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "get_status", lambda *_, **__: JobStatus.STARTED)  # as it was a moment ago
+        sweeper.sweep()
+    assert waiting(connection) == []
+    assert connection.zcard(TAKEN) == 0
+    assert job_of(request_, connection).get_status() == JobStatus.FAILED
 
 
 def test_an_entry_of_a_job_that_has_ended_or_expired_is_dropped(worker, sweeper, request_, connection, backlog):
