@@ -66,10 +66,10 @@ class Desk:
         replace: delete RefAM's predictions of other versions, of tasks that nobody has annotated.
         again: also what failed a moment ago.
         """
-        read, requests, failed = read_label_config(config), [], []
+        label_config, requests, failed = read_label_config(config), [], []
         for task in tasks:
             try:
-                requests.append(read_task(task, read, self.settings, project))
+                requests.append(read_task(task, label_config, self.settings, project))
             except TaskError as error:
                 failed.append((project, str(task["id"]), Outcome(failure=error.as_json())))
         requests.sort(key=lambda request: request.image)  # an image that is asked about again is still in memory

@@ -22,14 +22,7 @@ class Handler(Protocol):
     def run(self, *args: Any) -> Any:
         """Do a job; the arguments and the answer are what JSON can hold."""
 
-    def on_failure(
-        self,
-        job: Job,
-        connection: Redis,
-        kind: type[BaseException],
-        error: BaseException,
-        trace: TracebackType | None,
-    ) -> None:
+    def on_failure(self, job: Job, kind: type[BaseException], error: BaseException) -> None:
         """Called after each exception of `run`, and for a job whose worker died."""
 
 
@@ -54,8 +47,7 @@ class KnownJob(Job):
     @property
     def failure_callback(self) -> Callable[..., None] | None:
         """What to call when it fails, whatever is stored; nothing if the job is none of ours."""
-        handler = self._handler
-        return handler.on_failure if handler else None
+        return self._tell_handler if self._handler else None
 
     @property
     def success_callback(self) -> None:
@@ -67,6 +59,18 @@ class KnownJob(Job):
 
     def send_webhooks(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: this backend's jobs have no webhooks."""
+
+    def _tell_handler(
+        self,
+        job: Job,
+        connection: Redis,
+        kind: type[BaseException],
+        error: BaseException,
+        trace: TracebackType | None,
+    ) -> None:
+        """What RQ calls, with all that it gives."""
+        if self._handler:
+            self._handler.on_failure(job, kind, error)
 
     @property
     def _handler(self) -> Handler | None:

@@ -55,7 +55,7 @@ class ProjectState:
 
 
 class Progress:
-    """The counters of all projects. Kept by JobQueue.submit and JobQueue.settle."""
+    """The counters of all projects. Kept by TaskLedger."""
 
     def __init__(self, connection: Redis) -> None:
         self._connection = connection

@@ -1,10 +1,8 @@
 """The job that predicts."""
 
 import logging
-from types import TracebackType
 from typing import Any
 
-from redis import Redis
 from rq import get_current_job
 from rq.exceptions import AbandonedJobError
 from rq.job import Job
@@ -50,15 +48,8 @@ class Predict:
         self._have_posted(request)
         return outcome.as_json()
 
-    def on_failure(
-        self,
-        job: Job,
-        connection: Redis,
-        kind: type[BaseException],
-        error: BaseException,
-        trace: TracebackType | None,
-    ) -> None:
-        """Called by RQ after each exception of `run`, and for jobs whose worker died. Records the last one."""
+    def on_failure(self, job: Job, kind: type[BaseException], error: BaseException) -> None:
+        """Called after each exception of `run`, and for jobs whose worker died. Records the last one."""
         if kind is JobTimeoutException:
             job.retries_left = 0  # it would only take as long again
         if job.should_retry:

@@ -1,9 +1,7 @@
 """The jobs that talk to Label Studio: fetch tasks that are new, and post predictions."""
 
 import logging
-from types import TracebackType
 
-from redis import Redis
 from rq.exceptions import AbandonedJobError
 from rq.job import Job
 
@@ -55,15 +53,8 @@ class PostPrediction:
         if outcome.prediction and not waits:
             desk.shared.jobs.keep_for(job_id, desk.settings.delivered_ttl)
 
-    def on_failure(
-        self,
-        job: Job,
-        connection: Redis,
-        kind: type[BaseException],
-        error: BaseException,
-        trace: TracebackType | None,
-    ) -> None:
-        """Called by RQ after each exception of `run`. Records the last one for all tasks that are still due."""
+    def on_failure(self, job: Job, kind: type[BaseException], error: BaseException) -> None:
+        """Called after each exception of `run`. Records the last one for all tasks that are still due."""
         if job.should_retry:
             return
         desk, (job_id,) = self._desk, job.args
@@ -116,15 +107,8 @@ class FetchTasks:
         if unknown:  # these alone are fetched again, so that a page gets done however many requests fail
             desk.schedule.schedule_fetch(project, unknown, again=again, after=desk.timings.soon)
 
-    def on_failure(
-        self,
-        job: Job,
-        connection: Redis,
-        kind: type[BaseException],
-        error: BaseException,
-        trace: TracebackType | None,
-    ) -> None:
-        """Called by RQ after each exception of `run`. Records the last one for all its tasks."""
+    def on_failure(self, job: Job, kind: type[BaseException], error: BaseException) -> None:
+        """Called after each exception of `run`. Records the last one for all its tasks."""
         if job.should_retry:
             return
         project, ids, *_ = job.args

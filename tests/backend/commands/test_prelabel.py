@@ -23,7 +23,6 @@ from backend.errors import RefusedError, SettingsError
 from backend.queue.priorities import Priority
 from backend.settings import load_settings
 from backend.timings import Timings
-from tests.support.label_studio import PAT
 from tests.support.processes import ROOT, eventually
 from tests.support.rq_queues import rq_queue
 from tests.support.stub_worker import StubSegmenter
@@ -33,18 +32,8 @@ IMAGES = [data_uri(png(width, 8)) for width in (10, 11, 12)]
 
 
 @pytest.fixture
-def settings(configure, studio):
-    settings = configure(
-        INLINE_SECONDS=20,
-        RETRY_DELAYS=1,
-        WRITE_DELAYS="1,1,1,1,1",
-        CLAIM_SECONDS=3,
-        LOG_LEVEL="WARNING",
-        LABEL_STUDIO_URL=studio.url,
-        LABEL_STUDIO_API_KEY=PAT,
-    )
-    studio.version = settings.model_version
-    return settings
+def settings(studio_settings, configure):
+    return configure(WRITE_DELAYS="1,1,1,1,1", CLAIM_SECONDS=3)
 
 
 @pytest.fixture

@@ -46,8 +46,8 @@ class Recorder:
     def run(self, *args):
         raise AssertionError
 
-    def on_failure(self, job, *rest):
-        self.failed.append(job.id)
+    def on_failure(self, job, kind, error):
+        self.failed.append((job.id, kind))
 
 
 @pytest.mark.parametrize("event", ["on_failure", "on_success", "on_stopped"])
@@ -57,8 +57,11 @@ def test_a_foreign_callback_is_not_called(event, function, connection):
     job = stored(function, (), connection, **{event: Callback("os.mkdir")})
     job.save()
     known = KnownJob.handled_by({JobName.PREDICT: recorder}).fetch(job.id, connection, JSONSerializer)
-    assert known.failure_callback in (None, recorder.on_failure)
-    assert (known.failure_callback is None) is (function == "os.mkdir")
+    if function == "os.mkdir":
+        assert known.failure_callback is None
+    else:
+        known.failure_callback(known, connection, ValueError, ValueError(), None)
+        assert recorder.failed == [(job.id, ValueError)]
     assert (known.success_callback, known.stopped_callback) == (None, None)
 
 
