@@ -50,6 +50,7 @@ class SegmentAnything:
 
     def __init__(self, model: Any, image_cache: int) -> None:
         self._predictor = import_segment_anything().SamPredictor(model)
+        self._predictor.transform.get_preprocess_shape = _resized_shape
         self._embeddings: LRUCache[_Embedding] = LRUCache(image_cache)
 
     @property
@@ -121,6 +122,12 @@ class SegmentAnything:
         self._predictor.original_size = embedding.original_size
         self._predictor.input_size = embedding.input_size
         self._predictor.is_image_set = True
+
+
+def _resized_shape(height: int, width: int, longest: int) -> tuple[int, int]:
+    """Size (height, width) that SAM resizes an image to: as its own, but at least 1, which a needle's would not be."""
+    scale = longest / max(height, width)
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
 
 def _folder(name: str) -> Path:

@@ -3,11 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from refam import RefAM
+from refam.clicks import Clicks
 from refam.config import RefAMConfig
 from refam.errors import DeviceError, ExpressionError, ModelNotFoundError
-from refam.heatmap import combine
+from refam.heatmap import Point, combine
 from refam.pipeline import choose_device
 from refam.sam import Candidate
 from refam.text import Role
@@ -139,3 +141,10 @@ def test_where_sam_finds_nothing_the_heatmap_is_thresholded(refam, image):
     result = blind.segment(image, "the red ball")
     assert result.mask.any()
     assert result.candidates == []
+
+
+@pytest.mark.parametrize("size", [(3, 2000), (60000, 1)])
+def test_a_needle_has_a_mask_of_its_size(size):
+    refam = RefAM.from_config(RefAMConfig())
+    assert refam.segment(Image.new("RGB", size, "red"), "the red ball").mask.shape == size[::-1]
+    assert refam.select(Image.new("RGB", size, "red"), Clicks((Point(0, 0),))).mask.shape == size[::-1]

@@ -80,7 +80,6 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(side):
     [
         b"",
         b"no image",
-        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
         b"<html></html>",
         png()[:40],
         bomb(4, 4),
@@ -128,10 +127,10 @@ def test_of_a_file_that_is_two_things_only_the_image_is_read(tail):
 
 @pytest.mark.parametrize("error", [JobTimeoutException, MemoryError])
 def test_what_is_no_fault_of_the_file_is_not_laid_to_it(monkeypatch, error):
-    def interrupted(image):
+    def interrupted(*_):
         raise error
 
-    monkeypatch.setattr("PIL.ImageOps.exif_transpose", interrupted)
+    monkeypatch.setattr("backend.images.decoding.upright", interrupted)
     with pytest.raises(error):
         decode(png(), MAX_PIXELS, (JobTimeoutException,))
 
@@ -161,3 +160,63 @@ def test_any_damage_to_a_file_leaves_an_image_or_is_refused(content, edits):
     for place, value in edits:
         damaged[place % len(damaged)] = value
     assert readable(bytes(damaged)) or damaged != content
+
+
+def grey(values, **options):
+    """What is decoded of a grey TIFF with these values."""
+    return np.asarray(decode(saved(Image.fromarray(values), "TIFF", **options), MAX_PIXELS))[0, :, 0].tolist()
+
+
+def test_tiffs_of_more_than_8_bits_follow_the_rule():
+    assert grey(np.array([[0, 25700, 65535]], np.uint16)) == [0, 100, 255]  # the high byte
+    assert grey(np.array([[0, 25700, 65535]], np.uint16), tiffinfo={262: 0}) == [255, 155, 0]  # white is zero
+    assert grey(np.array([[-5, 0, 5]], np.int32)) == [0, 128, 255]  # stretched
+    assert grey(np.array([[0, np.nan, 0.5, 1, np.inf]], np.float32)) == [0, 0, 128, 255, 0]
+    assert grey(np.full((1, 3), 7, np.int32)) == [0, 0, 0]
+
+
+def test_a_tiff_without_a_single_number_is_refused():
+    assert "finite number" in refusal(saved(Image.fromarray(np.full((2, 2), np.nan, np.float32)), "TIFF"))
+
+
+@pytest.mark.parametrize(("orientation", "place"), [(1, (0, 0)), (3, (3, 7)), (6, (0, 3)), (8, (7, 0))])
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_a_tiff_is_turned_once_by_its_own_tag(orientation, place, compression):
+    pixels = np.zeros((4, 8), np.uint8)
+    pixels[0, 0] = 200
+    image = decode(
+        saved(Image.fromarray(pixels), "TIFF", compression=compression, tiffinfo={274: orientation}), MAX_PIXELS
+    )
+    assert np.argwhere(np.asarray(image)[..., 0]).tolist() == [list(place)]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\x00\x00\x00\x18ftypheic\x00\x00", "HEIC"),
+        (b"\x00\x00\x00\x18ftypmif1\x00\x00", "HEIC"),
+        (b"\xff\x0a\x00\x00", "JPEG XL"),
+        (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"%PDF-1.7", "PDF"),
+        (b"  <svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"<?xml version='1.0'?><svg/>", "SVG"),
+        (b"8BPS\x00\x01", "Photoshop"),
+        (bytes(128) + b"DICM\x02\x00", "DICOM"),
+    ],
+)
+def test_other_formats_are_refused_by_name(content, kind):
+    assert f"the file is {kind}" in refusal(content)
+
+
+@pytest.mark.parametrize("size", [(3, 2000), (60000, 1), (1, 1)])
+def test_needles_are_images(size):
+    assert decode(saved(Image.new("RGB", size), "PNG"), MAX_PIXELS).size == size
+
+
+@pytest.mark.parametrize(("limit", "remedy"), [(10, "raise REFAM_BACKEND_IMAGE_MAX_PIXELS"), (178_956_970, "tiles")])
+def test_a_setting_at_its_ceiling_is_not_to_be_raised(limit, remedy):
+    with pytest.raises(ImageError) as caught:
+        decode(bomb(20_000, 10_000), limit)
+    assert remedy in caught.value.remedy
+    assert ("raise" in caught.value.remedy) == (limit == 10)
