@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 QUICK := -m "not process" -n 2 --dist worksteal
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo studio check quick test e2e other-python bench chaos lint format docs constraints clean
+.PHONY: help demo studio check quick test e2e other-python bench chaos docker-check lint format docs constraints clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*  ## /\1\t/' | expand -t 14
@@ -29,7 +29,7 @@ ifneq ($(filter 1 true,$(CI) $(E2E)),)
 	$(MAKE) --jobs 2 --output-sync=target e2e other-python
 endif
 
-e2e: $(VENV)/e2e .label-studio/installed  ## in a real Label Studio and a real browser; part of `make test` with CI=true or E2E=1
+e2e: $(VENV)/e2e .label-studio/installed .s3/installed  ## in a real Label Studio and a real browser; part of `make test` with CI=true or E2E=1
 	$(BIN)/pytest tests/e2e
 
 # The newest Python that the tests know, without a compiler; the oldest one is that of `make test`
@@ -44,6 +44,12 @@ bench: $(VENV)/installed  ## set up everything, measure, and write build/bench.j
 # SEED=N repeats a run; STUDIO=real is a short one with Label Studio itself
 chaos: $(VENV)/installed $(if $(filter real,$(STUDIO)),.label-studio/installed)  ## kill, freeze and restart everything under load
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(STUDIO),--studio $(STUDIO)) $(if $(MODEL),--model $(MODEL))
+
+# Root alone may make and enter a Debian of its own
+docker-check: $(VENV)/installed  ## both Dockerfiles' steps without a container engine, and a mask from what they make; as root
+	command -v mmdebstrap >/dev/null || { apt-get update -qq && apt-get install -qq --no-install-recommends mmdebstrap; } \
+		|| { echo "mmdebstrap is needed: sudo apt-get install mmdebstrap"; exit 1; }
+	$(BIN)/python -m tests.docker.check
 
 lint: $(VENV)/installed  ## ruff, mypy, and the contracts between the rooms
 	$(BIN)/ruff check .
@@ -90,6 +96,11 @@ $(VENV)/quantize: requirements-quantize.txt $(VENV)/installed
 	.label-studio/bin/pip install --quiet --disable-pip-version-check --constraint constraints-label-studio.txt -r $<
 	touch $@
 
+.s3/installed: requirements-s3.txt constraints-s3.txt
+	$(PYTHON) -m venv .s3
+	.s3/bin/pip install --quiet --disable-pip-version-check --constraint constraints-s3.txt -r $<
+	touch $@
+
 $(VENV)/e2e: requirements-e2e.txt $(VENV)/installed
 	$(PIP_INSTALL) -r $<
 	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq --no-install-recommends chromium; } \
@@ -97,4 +108,4 @@ $(VENV)/e2e: requirements-e2e.txt $(VENV)/installed
 	touch $@
 
 clean:  ## remove what the targets made
-	rm -rf .venv .venv-other .label-studio build *.egg-info
+	rm -rf .venv .venv-other .label-studio .s3 build *.egg-info

@@ -1,4 +1,4 @@
-"""`refam-backend`: up, serve, worker, prelabel, status, retry, cancel, report, demo, studio, doctor."""
+"""`refam-backend`: up, serve, worker, import, prelabel, refresh, status, retry, cancel, report, doctor, demos."""
 
 import json
 import logging
@@ -41,13 +41,16 @@ EndWithParent = Annotated[bool, typer.Option("--end-with-parent", hidden=True)]
 
 
 @app.command()
-def serve(tied: EndWithParent = False) -> None:
+def serve(
+    tied: EndWithParent = False,
+    listener: Annotated[int | None, typer.Option(hidden=True, help="Descriptor of a socket that listens.")] = None,
+) -> None:
     """Start the web server that Label Studio connects to."""
     from backend.web.app import serve as run  # noqa: PLC0415
 
     if tied:
         end_with_parent()
-    _exit_with(run)
+    _exit_with(lambda settings: run(settings, listener))
 
 
 @app.command()
@@ -95,6 +98,39 @@ def prelabel(  # noqa: PLR0917  # typer makes options of them
         from backend.commands.prelabel import prelabel  # noqa: PLC0415
 
         return prelabel(settings, selection, Console(), replace=replace)
+
+    _exit_with(run)
+
+
+@app.command(name="import")
+def import_(
+    project: Annotated[int, typer.Argument(help="The project's number, as in its address in Label Studio.")],
+    source: Annotated[Path, typer.Argument(help="A folder of pictures, or a CSV or JSON table with a column `file`.")],
+    text: Annotated[str | None, typer.Option(help="Text of all pictures that bring none.")] = None,
+) -> None:
+    """Upload pictures from disk, and make their tasks. Stop it at any time, and run it again: each is made once.
+
+    A picture's text is in the table, or in a .txt file of the same name beside it.
+    """
+
+    def run(settings: Settings) -> int:
+        from backend.commands.import_pictures import import_pictures  # noqa: PLC0415
+
+        return import_pictures(settings, str(project), source, text, Console())
+
+    _exit_with(run)
+
+
+@app.command()
+def refresh(
+    project: Annotated[int, typer.Argument(help="The project's number, as in its address in Label Studio.")],
+) -> None:
+    """Make masks anew whose task's text, image or labels were changed since, and replace them."""
+
+    def run(settings: Settings) -> int:
+        from backend.commands.refresh import refresh  # noqa: PLC0415
+
+        return refresh(settings, str(project), Console())
 
     _exit_with(run)
 
@@ -150,7 +186,7 @@ def cancel(
 @app.command()
 def doctor() -> None:
     """Check torch, the model, Redis and Label Studio, and say what to do where something is wrong."""
-    from backend.commands.doctor import examine  # noqa: PLC0415
+    from backend.commands.doctor.examination import examine  # noqa: PLC0415
 
     console, sick = Console(highlight=False, soft_wrap=True), False
     for finding in examine():

@@ -50,17 +50,19 @@ class TaskError(BackendError):
 
     field: what is wrong: a field of the task's data, a tag of the label config, or a setting.
     message: what is wrong with it.
-    remedy: what the user can do.
+    remedy: what can be done about it, by whoever set up the project or runs the backend.
+    annotator: what an annotator can do, where that is something else; nothing where an annotator cannot mend it.
     Each is cut to LONGEST characters, and has no control characters: they quote tasks, and end in logs and terminals.
     """
 
-    def __init__(self, field: str, message: str, remedy: str) -> None:
-        self.field, self.message, self.remedy = map(_shown, (field, message, remedy))
+    def __init__(self, field: str, message: str, remedy: str, *, annotator: str = "") -> None:
+        self.field, self.message, self.remedy, self.annotator = map(_shown, (field, message, remedy, annotator))
         super().__init__(f"{self.field}: {self.message} {self.remedy}")
 
     def as_json(self) -> dict[str, str]:
-        """The three parts, as they appear in answers and in the list of failures."""
-        return {"field": self.field, "message": self.message, "remedy": self.remedy}
+        """The parts, as they appear in answers and in the list of failures; `annotator` only where it is given."""
+        parts = {"field": self.field, "message": self.message, "remedy": self.remedy}
+        return parts | ({"annotator": self.annotator} if self.annotator else {})
 
 
 class LabelConfigError(TaskError):

@@ -113,6 +113,12 @@ class Settings(BaseSettings):
         validation_alias=f"{PREFIX}TEXT_FIELD",
         description="Field of the task's data that holds the text. Empty: the one the label config's Text tag shows.",
     )
+    default_label: str | None = Field(
+        None,
+        validation_alias=f"{PREFIX}DEFAULT_LABEL",
+        description="Label of a mask whose text names none of several. Empty: the first that the label config marks "
+        'with selected="true", if any.',
+    )
     max_text_length: int = Field(
         1000, ge=1, validation_alias=f"{PREFIX}MAX_TEXT_LENGTH", description="Longest expression, in characters."
     )

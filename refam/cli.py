@@ -16,6 +16,7 @@ from rich.table import Table
 
 from refam.config import RefAMConfig
 from refam.errors import RefAMError
+from refam.tiny import NOTICE, SWITCH
 
 if TYPE_CHECKING:
     from refam.pipeline import RefAM
@@ -54,6 +55,8 @@ def segment(
     """Write the mask of what TEXT refers to in IMAGE. Every setting is read from REFAM_* variables."""
     with _reported():
         picture, refam = _open(image), _load(model, sam, device)
+        if refam.config.is_demonstration:
+            typer.echo(f"{NOTICE} {SWITCH}", err=True)
         result = refam.segment(picture, text)
         output.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(result.mask.astype("uint8") * 255).save(output)

@@ -216,6 +216,11 @@ class RefAMConfig:
         """Numbers of the blocks that are read, ascending."""
         return parse_blocks(self.preset.blocks)
 
+    @property
+    def is_demonstration(self) -> bool:
+        """Whether the embedded transformer is in use, which understands no photographs."""
+        return self.model == "tiny"
+
     def model_version(self) -> str:
         """Name of what makes a mask, such as "refam-tiny-b0.4-t0.3-sam.tiny-1a2b3c4d": backbone, blocks, timestep,
         refiner, and a hash of every setting that changes a result. Equal settings have equal names everywhere."""

@@ -90,5 +90,9 @@ def test_tests_that_are_named_exist():
 def test_every_key_in_redis_stands_in_the_architecture():
     text = (ROOT / "docs" / "architecture.md").read_text()
     sources = "\n".join(path.read_text() for path in (ROOT / "backend").rglob("*.py"))
-    for key in set(re.findall(r"\"(refam:[a-z]+)[\":]|f\"(refam:[a-z]+):", sources)):
-        assert f"`{''.join(key)}" in text, key
+    for key in set(re.findall(r"keyspace\.key\(\"([a-z]+)\"", sources)):
+        assert f"`refam:<studio>:{key}" in text, key
+    documented = set(re.findall(r"^    (refam:<studio>:[a-z]+)", sources, re.MULTILINE))
+    assert len(documented) > 15
+    for key in documented:
+        assert f"`{key}" in text, key

@@ -6,10 +6,10 @@ queued is finished and written back even if this command ends; run again, it goe
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,13 +17,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from backend.commands.selection import Selection
 from backend.delivery.desk import Desk
+from backend.errors import TaskError
 from backend.label_studio.client import PAGE, Studio
-from backend.label_studio.label_config import read_label_config
+from backend.label_studio.label_config import LabelConfig, read_label_config
 from backend.label_studio.request import TaskRequest
+from backend.label_studio.task_reading import read_task
 from backend.queue.connection import connect
 from backend.queue.shared_state import SharedState
 from backend.settings import Settings
 from backend.timings import Timings
+from refam.tiny import NOTICE, SWITCH
 
 __all__ = ["INTERRUPTED", "Summary", "prelabel"]
 
@@ -31,7 +34,6 @@ WINDOW = 5 * PAGE  # tasks underway
 LOOK = 0.5  # seconds between two looks at them
 LISTED = 20  # failed tasks in the summary
 INTERRUPTED = 130  # exit code, as of a program that SIGINT ended
-Task = Mapping[str, Any]
 
 
 @dataclass
@@ -69,6 +71,8 @@ def prelabel(
     timings = timings or Timings()
     shared = SharedState.over(connect(settings, patient=True), settings)
     desk = Desk.over(shared, Studio(settings, patience=timings.patience), settings, timings)
+    if settings.refam.is_demonstration:
+        console.print(f"[yellow]{NOTICE} {SWITCH}[/]", soft_wrap=True)
     for obstacle in shared.fleet.obstacles():
         console.print(f"[yellow]{escape(obstacle['message'])} {escape(obstacle['remedy'])} Tasks wait until then.[/]")
     run, interrupted = _Run(desk, selection, replace), False
@@ -86,6 +90,13 @@ def prelabel(
         show()
     _print_summary(run, interrupted, console)
     return INTERRUPTED if interrupted else int(run.summary.failed > 0)
+
+
+class Unusable(NamedTuple):
+    """A task that cannot be used."""
+
+    task: str
+    error: TaskError
 
 
 class _Run:
@@ -110,33 +121,38 @@ class _Run:
     def all(self, show: Callable[[], None]) -> None:
         """Supply the workers until nothing is left; `show` is called whenever something may have changed."""
         project = self._desk.studio.project(self._selection.project)
-        read_label_config(project["label_config"])
         self._size = project["task_number"] if self._selection.view is None else None
-        tasks = islice(self._needed(), self._selection.limit)
-        while page := list(islice(tasks, PAGE)):
+        needed = islice(self._needed(read_label_config(project["label_config"])), self._selection.limit)
+        while page := list(islice(needed, PAGE)):
             while self.underway and (len(self.underway) + len(page) > WINDOW or self._desk.shared.backlog.is_full()):
                 self._wait(show)
-            self._queue(page, project["label_config"])
+            self._queue(page)
             show()
         while self.underway:
             self._wait(show)
 
-    def _needed(self) -> Iterator[Task]:
-        """The selected tasks, without those that have their prediction."""
-        for task in self._selection.tasks(self._desk.studio):
-            if self._selection.excludes(task) or self._has_prediction(task):
-                self.summary.skipped += 1
+    def _needed(self, config: LabelConfig) -> Iterator[TaskRequest | Unusable]:
+        """The selected tasks, without those that ask for nothing or have their prediction."""
+        desk, project = self._desk, self._selection.project
+        for task in self._selection.tasks(desk.studio):
+            try:
+                request = None if self._selection.excludes(task) else read_task(task, config, desk.settings, project)
+            except TaskError as error:
+                yield Unusable(str(task["id"]), error)
+                continue
+            if request and (self._replace or desk.lacks_prediction(task, request)):
+                yield request
             else:
-                yield task
+                self.summary.skipped += 1
 
-    def _has_prediction(self, task: Task) -> bool:
-        return not self._replace and not self._desk.lacks_prediction(task)
-
-    def _queue(self, page: list[Task], config: str) -> None:
-        requests = self._desk.queue_tasks(self._selection.project, config, page, replace=self._replace)
-        good = {request.task: request for request in requests}
-        self.underway |= good
-        self._conclude([str(task["id"]) for task in page if str(task["id"]) not in good])
+    def _queue(self, page: Sequence[TaskRequest | Unusable]) -> None:
+        unusable = [entry for entry in page if isinstance(entry, Unusable)]
+        requests = [entry for entry in page if isinstance(entry, TaskRequest)]
+        self._desk.queue(requests, replace=self._replace)
+        self.underway |= {request.task: request for request in requests}
+        for task, error in unusable:
+            self._desk.fail(self._selection.project, task, error)
+        self._conclude([entry.task for entry in unusable])
 
     def _wait(self, show: Callable[[], None]) -> None:
         time.sleep(LOOK)

@@ -1,6 +1,6 @@
 """`refam-backend prelabel --dry-run`: what a few tasks would get. Loads the model, and torch with it."""
 
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 from rich.console import Console
@@ -38,11 +38,16 @@ def preview(settings: Settings, selection: Selection, console: Console, folder: 
     for task in islice(tasks, selection.limit or PREVIEWED):
         try:
             request = read_task(task, config, settings, selection.project)
-            image = loader.load(request.image, request.image_field)
-            for number, expression in enumerate(request.expressions, 1):
-                path = folder / f"task_{task['id']}_{number}.png"
-                save(overlay(image, expression.text, refam.segment(image, expression.text)), path)
-                console.print(f"task {task['id']}: {escape(expression.text)} -> {path}")
+            if request is None:
+                console.print(f"task {task['id']}: asks for nothing")
+                continue
+            number = count(1)
+            for page in request.pages:
+                image = loader.load(page.image, request.image_field, request.task)
+                for expression in page.expressions:
+                    path = folder / f"task_{task['id']}_{next(number)}.png"
+                    save(overlay(image, expression.text, refam.segment(image, expression.text)), path)
+                    console.print(f"task {task['id']}: {escape(expression.text)} -> {path}")
         except (TaskError, TemporaryError, ExpressionError) as error:
             failed += 1
             console.print(f"[red]task {task['id']}: {escape(str(error))}[/]")

@@ -30,10 +30,22 @@ def tables(state: dict[str, Any]) -> list[RenderableType]:
     failures = _table("Project", "Task", "Field", "Reason", "Remedy", "At")
     for entry in state["failures"][:LISTED]:
         failures.add_row(*(escape(entry[name]) for name in ("project", "task", "field", "message", "remedy", "at")))
-    lines: list[RenderableType] = [f"Model version {state['model_version']}", queues]
+    lines: list[RenderableType] = [
+        f"Model version {state['model_version']}, for {escape(state['label_studio'])}",
+        queues,
+    ]
     lines += [workers] if state["workers"] else ["[yellow]No worker is running: start `refam-backend worker`.[/]"]
     lines += [projects] if state["projects"] else []
     lines += [f"[red]{escape(p['device'])}: {escape(p['message'])} {escape(p['remedy'])}[/]" for p in state["problems"]]
+    lines += [
+        f"[yellow]{entry['waiting']} jobs wait for {escape(entry['address'])}, which no worker serves.[/]"
+        for entry in state["elsewhere"]
+    ]
+    lines += [
+        f"[yellow]{number} tasks of project {escape(project)} wait since release 0.1, unknown to this Label Studio: "
+        "if they are its own, run `refam-backend prelabel`.[/]"
+        for project, number in state["of_release_0_1"].items()
+    ]
     lines.append(f"Done {state['done']}, failed {state['failed']}, tasks that failed last {state['failed_tasks']}")
     return [*lines, failures] if state["failures"] else lines
 

@@ -9,18 +9,17 @@ prediction stored.
 A claim is its owner's alone: whoever was held up until it expired can neither give back nor prolong that of the next
 owner, and both learn of it once they have written, so that they look for a second prediction and delete it.
 
-Key:
-    refam:claim:<version>:<project>/<task>    string that expires: token of who is delivering this task, and a "!" for
-                                              each who lost the task and may have delivered it all the same
+Key, of one Label Studio:
+    refam:<studio>:claim:<version>:<project>/<task>    string that expires: token of who is delivering this task, and
+        a "!" for each who lost the task and may have delivered it all the same
 """
 
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from redis import Redis
-
 from backend.label_studio.request import TaskRequest
+from backend.queue.keyspace import Keyspace
 
 __all__ = ["Claim", "Claims", "Target"]
 
@@ -77,14 +76,15 @@ class Claim:
 class Claims:
     """Hands out claims."""
 
-    def __init__(self, connection: Redis) -> None:
-        self._connection = connection
-        self._extend = connection.register_script(EXTEND)
-        self._release = connection.register_script(RELEASE)
+    def __init__(self, keyspace: Keyspace) -> None:
+        self._connection = keyspace.connection
+        self._keyspace = keyspace
+        self._extend = keyspace.connection.register_script(EXTEND)
+        self._release = keyspace.connection.register_script(RELEASE)
 
     def claim(self, targets: Iterable[Target], version: str, seconds: float) -> list[Claim | None]:
         """For each task, the right to deliver its prediction, for that long; None where somebody else has it."""
-        claims = [Claim(_claim(target, version), secrets.token_hex(8)) for target in targets]
+        claims = [Claim(self._key(target, version), secrets.token_hex(8)) for target in targets]
         with self._connection.pipeline() as pipe:
             for claim in claims:
                 pipe.set(claim.key, claim.token, nx=True, px=round(seconds * 1000))
@@ -104,8 +104,7 @@ class Claims:
 
     def claimed_for(self, target: Target, version: str) -> float:
         """Seconds until a task can be claimed again."""
-        return max(self._connection.pttl(_claim(target, version)), 0) / 1000
+        return max(self._connection.pttl(self._key(target, version)), 0) / 1000
 
-
-def _claim(target: Target, version: str) -> str:
-    return f"refam:claim:{version}:{target.key}"
+    def _key(self, target: Target, version: str) -> str:
+        return self._keyspace.key("claim", version, target.key)

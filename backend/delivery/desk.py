@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backend.delivery.answered import Answered
 from backend.delivery.claims import Claim, Claims, Target
+from backend.delivery.known_projects import KnownProjects
 from backend.delivery.outbox import Outbox
 from backend.delivery.schedule import Schedule
 from backend.errors import BackendError, TaskError, TemporaryError
 from backend.label_studio.client import Studio
-from backend.label_studio.label_config import read_label_config
+from backend.label_studio.label_config import LabelConfig, read_label_config
+from backend.label_studio.region_ids import question_mark, question_of
 from backend.label_studio.request import TaskRequest
 from backend.label_studio.task_reading import read_task
 from backend.queue.outcome import Outcome
@@ -20,7 +23,7 @@ from backend.queue.shared_state import SharedState
 from backend.settings import Settings
 from backend.timings import Timings
 
-__all__ = ["Desk"]
+__all__ = ["Desk", "OutdatedError"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,77 +36,102 @@ class Desk:
 
     shared: SharedState
     outbox: Outbox
+    answered: Answered
     claims: Claims
     schedule: Schedule
+    projects: KnownProjects
     studio: Studio
     settings: Settings
     timings: Timings
 
     @classmethod
     def over(cls, shared: SharedState, studio: Studio, settings: Settings, timings: Timings | None = None) -> "Desk":
-        """A desk with an outbox, claims and a schedule of its own."""
-        jobs, connection = shared.jobs, shared.connection
-        outbox, claims, schedule = Outbox(connection, jobs), Claims(connection), Schedule(jobs)
-        return cls(shared, outbox, claims, schedule, studio, settings, timings or Timings())
+        """A desk with an outbox, notes, claims and a schedule of its own."""
+        jobs, keyspace = shared.jobs, shared.keyspace
+        outbox, answered = Outbox(keyspace, jobs), Answered(keyspace)
+        claims, schedule, projects = Claims(keyspace), Schedule(jobs), KnownProjects(keyspace)
+        return cls(shared, outbox, answered, claims, schedule, projects, studio, settings, timings or Timings())
 
-    def lacks_prediction(self, task: Mapping[str, Any]) -> bool:
-        """Whether a task, as Studio.tasks gives it, has no prediction of this model version yet."""
+    def label_config(self, project: str) -> LabelConfig:
+        """A project's label config. Raises what Studio.project raises, and LabelConfigError if it cannot be used."""
+        about = self.studio.project(project)
+        self.projects.note_title(project, str(about.get("title") or ""))
+        return read_label_config(about["label_config"])
+
+    def lacks_prediction(self, task: Mapping[str, Any], request: TaskRequest) -> bool:
+        """Whether a task, as Studio.tasks gives it, has no prediction of this model version that answers what it asks.
+
+        Where it cannot be told what a prediction answers, it counts.
+        """
         if not task.get("total_predictions"):
             return True
-        return not _holds(self.studio.predictions(str(task["id"])), self.settings.model_version)
+        return not _answering(self.studio.predictions(str(task["id"])), request.model_version, question_mark(request))
 
-    def queue_tasks(
-        self,
-        project: str,
-        config: str,
-        tasks: Sequence[Mapping[str, Any]],
-        *,
-        replace: bool = False,
-        again: bool = False,
-    ) -> list[TaskRequest]:
-        """Queue tasks and have their predictions posted. Returns the requests; bad tasks are listed as failures.
+    def is_outdated(self, task: Mapping[str, Any], request: TaskRequest) -> bool:
+        """Whether a task has predictions of this model version, and none that answers what it asks."""
+        stored = self.studio.predictions(str(task["id"])) if task.get("total_predictions") else []
+        of_version = _answering(stored, request.model_version, None)
+        return bool(of_version) and not _answering(of_version, request.model_version, question_mark(request))
+
+    def queue(self, requests: Sequence[TaskRequest], *, replace: bool = False, again: bool = False) -> None:
+        """Queue tasks and have their predictions posted.
 
         replace: delete RefAM's predictions of other versions, of tasks that nobody has annotated.
         again: also what failed a moment ago.
         """
-        label_config, requests, failed = read_label_config(config), [], []
-        for task in tasks:
-            try:
-                requests.append(read_task(task, label_config, self.settings, project))
-            except TaskError as error:
-                failed.append((project, str(task["id"]), Outcome(failure=error.as_json())))
-        requests.sort(key=lambda request: request.image)  # an image that is asked about again is still in memory
-        self.shared.ledger.end(failed)
+        requests = sorted(requests, key=lambda request: request.pages[0].image)  # still in memory if asked about again
         self.shared.jobs.submit(requests, Priority.BATCH, again=again)
         self.outbox.add(requests, replace=replace)
-        return requests
+
+    def fail(self, project: str, task: object, error: TaskError) -> None:
+        """A task cannot be used: it is listed as a failure."""
+        self.shared.ledger.end([(project, str(task), Outcome(failure=error.as_json()))])
 
     def deliver(self, target: Target, prediction: Mapping[str, Any]) -> float:
-        """Store a prediction, unless Label Studio holds it. Returns 0, or in how many seconds to come back.
+        """Store a prediction, unless Label Studio holds it, in place of RefAM's own that answers what the task asked
+        before. Returns 0, or in how many seconds to come back.
 
-        Raises RefusedError if Label Studio never takes it, and otherwise what Studio raises.
+        Raises OutdatedError if the task asks something else by now, RefusedError if Label Studio never takes it, and
+        otherwise what Studio raises.
         """
-        version = prediction["model_version"]
+        version, mark = prediction["model_version"], question_of(prediction)
         start = time.monotonic()
         (claim,) = self.claims.claim([target], version, self.timings.delivery)
         own = [claim] if claim else []
         try:
             stored = self.studio.predictions(target.task)
-        except BackendError:
+            strict = target.replace and not self.studio.has_annotations(target.task)
+            outdated = [entry for entry in stored if _is_own(entry) and not _fits(entry, mark, strict)]
+            if outdated and not self._still_asks(target, mark):
+                raise OutdatedError(target)
+        except (BackendError, OutdatedError):
             self.claims.release(own)
             raise
-        if _holds(stored, version):
+        if _answering(stored, version, mark, strict):
             self.claims.release(own)
         elif claim is None or time.monotonic() - start > self.timings.latest_post:
             return max(self.claims.claimed_for(target, version), self.timings.soon)
         elif not self._post(claim, target, prediction):
             stored = self.studio.predictions(target.task)
-        self._delete_surplus(stored, version)
-        if target.replace and not self.studio.has_annotations(target.task):
-            for old in stored:
-                if str(old["model_version"]).startswith(OWN_VERSIONS) and old["model_version"] != version:
-                    self.studio.delete_prediction(old["id"])
+        if mark:
+            self.answered.note(target.project, {target.task: mark})
+        self._delete_surplus(_answering(stored, version, mark, strict))
+        if strict:
+            outdated += [entry for entry in stored if _is_own(entry) and entry["model_version"] != version]
+        for number in sorted({entry["id"] for entry in outdated}):
+            self.studio.delete_prediction(number)
         return 0
+
+    def _still_asks(self, target: Target, mark: str | None) -> bool:
+        """Whether a task, as Label Studio has it now, asks this question."""
+        config = self.label_config(target.project)
+        for task in self.studio.tasks(target.project, ids=[int(target.task)]):
+            try:
+                request = read_task(task, config, self.settings, target.project)
+            except TaskError:
+                return False
+            return request is not None and question_mark(request) == mark
+        raise self.studio.unknown_task(target.project, target.task)
 
     def _post(self, claim: Claim, target: Target, prediction: Mapping[str, Any]) -> bool:
         """Store a prediction. Returns whether nobody else can have stored one meanwhile."""
@@ -117,13 +145,29 @@ class Desk:
             raise
         return self.claims.extend(claim, self.settings.claim_seconds)
 
-    def _delete_surplus(self, stored: Sequence[Mapping[str, Any]], version: str) -> None:
-        """Delete all but the first of a version: a request that was given up may have been carried out very late."""
-        own = sorted(prediction["id"] for prediction in stored if prediction["model_version"] == version)
-        for surplus in own[1:]:
+    def _delete_surplus(self, stored: Sequence[Mapping[str, Any]]) -> None:
+        """Delete all but the first that answer the same: a request that was given up may have been carried out very
+        late."""
+        for surplus in sorted(prediction["id"] for prediction in stored)[1:]:
             logger.warning("Prediction %d is stored twice; it is deleted.", surplus)
             self.studio.delete_prediction(surplus)
 
 
-def _holds(predictions: Sequence[Mapping[str, Any]], version: str) -> bool:
-    return any(prediction["model_version"] == version for prediction in predictions)
+class OutdatedError(Exception):
+    """A task asks something else by now than what its prediction answers."""
+
+
+def _answering(
+    predictions: Sequence[Mapping[str, Any]], version: str, mark: str | None, strict: bool = False
+) -> list[Mapping[str, Any]]:
+    """Those of a version that answer a question."""
+    return [entry for entry in predictions if entry["model_version"] == version and _fits(entry, mark, strict)]
+
+
+def _fits(prediction: Mapping[str, Any], mark: str | None, strict: bool) -> bool:
+    """Whether a prediction answers a question. Where that cannot be told it does, unless `strict`."""
+    return mark is None or question_of(prediction) in ((mark,) if strict else (mark, None))
+
+
+def _is_own(prediction: Mapping[str, Any]) -> bool:
+    return str(prediction["model_version"]).startswith(OWN_VERSIONS)

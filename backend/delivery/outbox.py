@@ -3,21 +3,20 @@
 A result that is due stays noted until it is known to be stored, or has failed for good. Who may post it: see
 backend.delivery.claims.
 
-Key:
-    refam:due:<job>     hash: project/task -> "replace" or "". Tasks that the job's result is for
+Key, of one Label Studio:
+    refam:<studio>:due:<job>    hash: project/task -> "replace" or "". Tasks that the job's result is for
 """
 
 import time
 from collections.abc import Sequence
 from typing import cast
 
-from redis import Redis
-
 from backend.delivery.claims import Target
 from backend.delivery.schedule import Schedule
 from backend.label_studio.numbers import is_number
 from backend.label_studio.request import TaskRequest
 from backend.queue.job_queue import JobQueue
+from backend.queue.keyspace import Keyspace
 
 __all__ = ["Outbox"]
 
@@ -28,8 +27,9 @@ DUE_LIFETIME = 30 * 86400  # seconds
 class Outbox:
     """Notes which tasks a result is due for."""
 
-    def __init__(self, connection: Redis, jobs: JobQueue) -> None:
-        self._connection = connection
+    def __init__(self, keyspace: Keyspace, jobs: JobQueue) -> None:
+        self._connection = keyspace.connection
+        self._keyspace = keyspace
         self._jobs = jobs
         self._schedule = Schedule(jobs)
 
@@ -38,8 +38,8 @@ class Outbox:
         wanted = [request for request in requests if is_number(request.project) and is_number(request.task)]
         with self._connection.pipeline() as pipe:
             for request in wanted:
-                pipe.hset(_due(request.job_id()), Target.of(request).key, "replace" if replace else "")
-                pipe.expire(_due(request.job_id()), DUE_LIFETIME)
+                pipe.hset(self._due(request.job_id()), Target.of(request).key, "replace" if replace else "")
+                pipe.expire(self._due(request.job_id()), DUE_LIFETIME)
             pipe.execute()
         # A job that has not ended by now will find the tasks noted when it ends.
         ids = list(dict.fromkeys(request.job_id() for request in wanted))
@@ -49,14 +49,14 @@ class Outbox:
 
     def due(self, job_id: str) -> list[Target]:
         """The tasks that a job's result is due for."""
-        found = cast(dict[bytes, bytes], self._connection.hgetall(_due(job_id)))
+        found = cast(dict[bytes, bytes], self._connection.hgetall(self._due(job_id)))
         return [_target(key.decode(), value.decode()) for key, value in found.items()]
 
     def are_due(self, requests: Sequence[TaskRequest]) -> list[bool]:
         """For each request, whether its result is due for its task."""
         with self._connection.pipeline() as pipe:
             for request in requests:
-                pipe.hexists(_due(request.job_id()), Target.of(request).key)
+                pipe.hexists(self._due(request.job_id()), Target.of(request).key)
             return [bool(found) for found in pipe.execute()]
 
     def await_posted(self, request: TaskRequest, seconds: float) -> None:
@@ -67,18 +67,17 @@ class Outbox:
 
     def remove(self, job_id: str, target: Target) -> None:
         """The task needs nothing more."""
-        self._connection.hdel(_due(job_id), target.key)
+        self._connection.hdel(self._due(job_id), target.key)
 
     def withdraw(self, job_id: str) -> list[Target] | None:
         """Withdraw a waiting job, and return the tasks that it was due for; None if a worker has or had it."""
-        found = self._jobs.withdraw(job_id, _due(job_id))
+        found = self._jobs.withdraw(job_id, self._due(job_id))
         return None if found is None else [_target(key, value) for key, value in found.items()]
+
+    def _due(self, job_id: str) -> str:
+        return self._keyspace.key("due", job_id)
 
 
 def _target(key: str, value: str) -> Target:
     project, task = key.split("/")
     return Target(project, task, value == "replace")
-
-
-def _due(job_id: str) -> str:
-    return f"refam:due:{job_id}"

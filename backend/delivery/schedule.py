@@ -11,7 +11,7 @@ from backend.queue.job_queue import JobQueue
 
 __all__ = ["Schedule"]
 
-FETCH = "read-"  # ids of the jobs that fetch tasks begin with it; as in 0.1
+FETCH, LOOK, ADOPT = "fetch-", "look-", "adopt"  # ids of jobs are these, or begin with them
 
 
 class Schedule:
@@ -34,15 +34,37 @@ class Schedule:
                 project,
                 ids,
                 again,
-                description=f"fetch {len(ids)} tasks of project {project}",
+                description=f"fetch {len(ids)} tasks of project {project} from Label Studio",
                 after=after,
                 # a job that schedules itself anew is not over yet
                 job_id=FETCH + (secrets.token_hex(16) if after else same),
             )
 
+    def schedule_look(self, project: str, *, page: int = 1, most: int) -> None:
+        """Have a project looked through for predictions that answer what its tasks asked before, page by page.
+
+        page: the one to begin with, from 1.
+        most: the last page, if there are so many.
+        """
+        self._jobs.schedule(
+            JobName.LOOK_THROUGH,
+            project,
+            page,
+            most,
+            description=f"look through page {page} of project {project}",
+            job_id=f"{LOOK}{project}-{page}",
+        )
+
+    def schedule_adoption(self, *, after: float = 0) -> None:
+        """Have what release 0.1 left looked at in `after` seconds."""
+        job_id = None if after else ADOPT
+        self._jobs.schedule(JobName.ADOPT_TASKS, description="look at tasks of 0.1", after=after, job_id=job_id)
+
     def schedule_post(self, job_id: str, *, after: float = 0) -> None:
         """Have what is due of a job's result posted to Label Studio in `after` seconds."""
-        self._jobs.schedule(JobName.POST_PREDICTION, job_id, description=f"post result {job_id[:8]}", after=after)
+        self._jobs.schedule(
+            JobName.POST_PREDICTION, job_id, description=f"write mask {job_id[-8:]} to Label Studio", after=after
+        )
 
     def announced(self, project: str) -> Iterator[tuple[str, list[int]]]:
         """(job, tasks) of the jobs that are yet to fetch tasks of a project."""

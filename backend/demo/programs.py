@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 
 from backend.errors import ProgramError
+from backend.exclusive import listen
 
 __all__ = ["backend_running", "free_port", "running"]
 
@@ -32,10 +33,14 @@ def free_port() -> int:
 def running(command: Sequence[str], environment: Mapping[str, str], health: str, log: Path) -> Iterator[None]:
     """Run a program, from when `health` answers until the end, in a session of its own: Ctrl+C does not reach it.
 
+    Its port must be free, or another one's answer would be taken for its own.
+
     health: URL that answers once the program is ready.
     log: file that its output replaces.
     Raises ProgramError if it does not start.
     """
+    url = httpx.URL(health)
+    listen(url.host, url.port or 80, "Stop what uses it, or choose another one with --port.").close()
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603  # our own choice of programs
             command,

@@ -17,8 +17,9 @@ from backend.commands.selection import Selection
 from backend.demo.local_studio import LocalStudio, connect_backend, make_project, studio_running
 from backend.demo.programs import backend_running
 from backend.demo.sample import write_sample
+from backend.exclusive import hold_folder, listen
 from backend.queue.connection import connect
-from backend.queue.fleet import Fleet
+from backend.queue.shared_state import SharedState
 from backend.settings import Settings
 
 __all__ = ["run"]
@@ -39,8 +40,9 @@ def run(settings: Settings, folder: Path, port: int, count: int) -> int:
     console = Console(highlight=False)
     folder.mkdir(parents=True, exist_ok=True)
     with suppress(KeyboardInterrupt):
+        listen("127.0.0.1", settings.port, "Stop what uses it, or set REFAM_BACKEND_PORT.").close()
         console.print("Label Studio starts; the first time, this takes a minute or two.")
-        with studio_running(folder, port) as studio:
+        with hold_folder(folder, "Stop it, or choose another --folder."), studio_running(folder, port) as studio:
             project = _sample_project(studio, count)
             variables = {
                 **studio.variables,
@@ -79,6 +81,6 @@ def _sample_project(studio: LocalStudio, count: int) -> int:
 
 def _wait_for_worker(settings: Settings) -> None:
     """Until a worker has loaded the model; where none does, prelabel says why."""
-    fleet, deadline = Fleet(connect(settings), settings), time.monotonic() + WORKER_SECONDS
+    fleet, deadline = SharedState.over(connect(settings), settings).fleet, time.monotonic() + WORKER_SECONDS
     while fleet.obstacles() and not fleet.problems() and time.monotonic() < deadline:
         time.sleep(0.5)

@@ -9,6 +9,8 @@ from typing import Protocol
 from cachetools import TTLCache, cachedmethod
 from PIL.Image import Image
 
+from backend.label_studio.storages import is_read_for_a_task
+
 __all__ = ["ImageCache", "Loader"]
 
 LIFETIME = 600  # seconds; what lies behind an address may change
@@ -17,15 +19,17 @@ LIFETIME = 600  # seconds; what lies behind an address may change
 class Loader(Protocol):
     """Loads the image that a task points to. See backend.images.loader.ImageLoader."""
 
-    def load(self, reference: str, field: str) -> Image: ...
+    def load(self, reference: str, field: str, task: str) -> Image: ...
 
 
 def _bytes(image: Image) -> int:
     return image.width * image.height * len(image.getbands())
 
 
-def _key(_: "ImageCache", reference: str, field: str) -> bytes:
-    return hashlib.sha256(reference.encode()).digest()  # a data URI may be as large as its image
+def _key(_: "ImageCache", reference: str, field: str, task: str) -> bytes:
+    """Label Studio decides for each task anew what it may read, and everybody else gives all tasks the same."""
+    whose = f"{task} " if is_read_for_a_task(reference) else ""
+    return hashlib.sha256(f"{whose}{reference}".encode()).digest()  # a data URI may be as large as its image
 
 
 class ImageCache:
@@ -41,10 +45,10 @@ class ImageCache:
         self._loaded = threading.Condition()
 
     @cachedmethod(lambda self: self._images, key=_key, condition=lambda self: self._loaded)
-    def load(self, reference: str, field: str) -> Image:
+    def load(self, reference: str, field: str, task: str) -> Image:
         """As the other loader's; the image must not be changed.
 
         What another thread is loading is waited for. If that fails, it is tried here, too: each task has an error of
         its own.
         """
-        return self._loader.load(reference, field)
+        return self._loader.load(reference, field, task)

@@ -2,7 +2,8 @@
 
 A task's data is not trusted: it may point into the private network, to the host's own services, or to a file made to
 exhaust memory. Every URL, redirects included, passes the allow-list; its host is resolved once, and the connection goes
-to the address that was checked. Label Studio's token goes to its media paths and nowhere else.
+to the address that was checked. Label Studio's token goes to the paths where it serves the task's files, and nowhere
+else.
 """
 
 import asyncio
@@ -23,17 +24,20 @@ from PIL.Image import Image
 from backend.errors import TaskError, TemporaryError
 from backend.images.addresses import is_public
 from backend.images.decoding import ImageError, decode
+from backend.images.studio_paths import Entry, entry, own_spelling, resolver_url, url_of_path
 from backend.label_studio.client import TOKEN_REMEDY, Studio
+from backend.label_studio.numbers import is_number
+from backend.label_studio.storages import CLOUD_SCHEMES, is_read_for_a_task
 from backend.settings import Settings
 
 __all__ = ["ImageLoader"]
 
-MEDIA_PATHS = ("/data/upload/", "/data/local-files/")
 ACCEPT = "image/*, */*;q=0.1"  # without */*, Label Studio answers 406 for local files
 MAX_REDIRECTS = 5
 MAX_PORT = 65535
 MALFORMED = ("the image's URL is malformed.", "Correct it; write special characters percent-encoded.")
 ASTRAY = ("the image's URL redirects to a malformed one.", "Use the URL of the image itself.")
+OK, NOT_FOUND = 200, 404
 TEMPORARY_STATUS = (408, 425, 429)
 Resolver = Callable[..., list[Any]]
 
@@ -59,30 +63,37 @@ class ImageLoader:
         self._transport = transport
         self._resolve = resolve
 
-    def load(self, reference: str, field: str) -> Image:
+    def load(self, reference: str, field: str, task: str) -> Image:
         """The image that `reference` points to, RGB, upright as the browser shows it.
 
-        reference: a data URI, a http(s) URL, or a path on Label Studio such as /data/upload/..
+        reference: a data URI, a http(s) URL, a path on Label Studio such as /data/upload/.., or an address in a cloud
+            such as s3://bucket/key, which Label Studio has a storage for.
         field: the field of the task's data that holds it, for messages.
+        task: its number, for which Label Studio is asked where cloud addresses lead.
         Raises TaskError, or TemporaryError where trying again may help.
         """
         try:
-            return decode(self._read(reference), self._settings.image_max_pixels, self._interrupts)
+            return decode(self._read(reference, task), self._settings.image_max_pixels, self._interrupts)
         except ImageError as error:
             raise TaskError(field, error.message, error.remedy) from None
 
-    def _read(self, reference: str) -> bytes:
+    def _read(self, reference: str, task: str) -> bytes:
         if reference[:5].lower() == "data:":
             self._check_scheme("data")
             return self._data_uri(reference)
-        if reference.startswith("/") and not reference.startswith("//"):
+        is_path = reference.startswith("/") and not reference.startswith("//")
+        is_in_cloud = reference.partition("://")[0].lower() in CLOUD_SCHEMES
+        if is_path or is_in_cloud:
             if self._studio.url is None:
-                raise ImageError(
-                    "the image is a path on Label Studio, whose address is unknown.",
-                    "Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY.",
-                )
-            reference = self._studio.url + reference
-        return self._download(reference)
+                what = "a path on Label Studio" if is_path else "in a cloud storage of Label Studio"
+                remedy = "Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY."
+                raise ImageError(f"the image is {what}, whose address is unknown.", remedy)
+            if is_in_cloud and not is_number(task):
+                raise ImageError("the image is in a storage, and the task is not stored.", "Import the task first.")
+            reference = (
+                url_of_path(self._studio.url, reference) if is_path else resolver_url(self._studio.url, task, reference)
+            )
+        return self._download(reference, task)
 
     def _data_uri(self, reference: str) -> bytes:
         header, comma, body = reference.partition(",")
@@ -96,23 +107,23 @@ class ImageLoader:
         except (binascii.Error, ValueError):
             raise ImageError("the data URI's base64 is broken.", remedy) from None
 
-    def _download(self, reference: str) -> bytes:
+    def _download(self, reference: str, task: str) -> bytes:
         url = self._parse(httpx.URL(""), reference)
         try:
-            return asyncio.run(self._fetch(url))
+            return asyncio.run(self._fetch(url, task))
         except (TimeoutError, httpx.TimeoutException):
             raise TemporaryError(f"The image's host {url.host} was too slow.") from None
         except httpx.HTTPError as error:
             name = type(error).__name__
             raise TemporaryError(f"The image's host {url.host} could not be read ({name}).") from None
 
-    async def _fetch(self, url: httpx.URL) -> bytes:
+    async def _fetch(self, url: httpx.URL, task: str) -> bytes:
         """What lies at a URL, redirects followed. Asynchronous, since only so the whole can be bounded in time: a host
         that sends a byte now and then would keep a blocking client for hours."""
         async with asyncio.timeout(self._settings.image_timeout):
             for _ in range(MAX_REDIRECTS + 1):
                 # A client each: one knows cookies and connections by address, which several hosts may share.
-                async with self._client() as client, self._open(client, url) as response:
+                async with self._client() as client, self._open(client, url, task) as response:
                     if not response.has_redirect_location:
                         return await self._body(response, url)
                     url = self._parse(url, response.headers["location"])
@@ -137,7 +148,7 @@ class ImageLoader:
             raise ImageError("the image's URL names no host.", "Write it in full, such as https://example.com/a.png.")
         if url.userinfo:
             raise ImageError("the image's URL holds a password.", "Use a URL without user name and password.")
-        return url
+        return own_spelling(url, self._studio.url) if self._studio.url else url
 
     def _check_scheme(self, scheme: str) -> None:
         allowed = self._settings.image_schemes
@@ -145,21 +156,24 @@ class ImageLoader:
             kind = f"{scheme}: URLs" if scheme else "relative paths"
             raise ImageError(
                 f"images cannot be read from {kind}.",
-                f"Use {', '.join(allowed)} or an upload; for cloud storage, let Label Studio pre-sign URLs. "
+                f"Use {', '.join(allowed)}, an upload, or a storage that is connected to the project. "
                 "REFAM_BACKEND_IMAGE_SCHEMES lists what is allowed.",
             )
 
-    def _open(self, client: httpx.AsyncClient, url: httpx.URL) -> AbstractAsyncContextManager[httpx.Response]:
+    def _open(
+        self, client: httpx.AsyncClient, url: httpx.URL, task: str
+    ) -> AbstractAsyncContextManager[httpx.Response]:
         """A request to the address that was checked, in the name of the URL's host."""
         host = url.raw_host.decode("ascii")
         is_studio = self._studio.owns(url)
-        if is_studio and not _is_media_path(url):
+        how = entry(url, str(self._studio.url), task) if is_studio else Entry.PUBLIC
+        if how is Entry.REFUSED:
             raise ImageError(
                 "Label Studio serves no task's image at this path, or asks for a log-in there.",
                 f"Correct the path. If it is right: {TOKEN_REMEDY}",
             )
         headers = {"Host": url.netloc.decode("ascii"), "Accept": ACCEPT, "Accept-Encoding": "identity"}
-        if is_studio:
+        if is_studio and how is Entry.TOKEN:
             headers |= self._studio.authorization()
         address = self._address(host, url.port or (443 if url.scheme == "https" else 80), trusted=is_studio)
         extensions = {"sni_hostname": host} if url.scheme == "https" else {}
@@ -200,7 +214,10 @@ class ImageLoader:
         if status in (401, 403):
             remedy = TOKEN_REMEDY if self._studio.owns(url) else "Use a public or pre-signed URL."
             raise ImageError(f"access to the image is forbidden (status {status}).", remedy)
-        if status != 200:
+        if status == NOT_FOUND and self._studio.owns(url) and is_read_for_a_task(str(url)):
+            message = "no storage of the task's project in Label Studio has the image."
+            raise ImageError(message, "Connect the storage to the project, or correct the address.")
+        if status != OK:
             raise ImageError(f"there is no image at its URL (status {status}).", "Correct the image's URL.")
         body = bytearray()
         async for chunk in response.aiter_raw():
@@ -229,11 +246,3 @@ async def _check_location(response: httpx.Response) -> None:
             response.request.url.join(response.headers["location"])
         except (httpx.InvalidURL, ValueError):
             raise ImageError(*ASTRAY) from None
-
-
-def _is_media_path(url: httpx.URL) -> bool:
-    """Whether the path, however often encoded, stays below a path where Label Studio serves tasks' files."""
-    path = url.path
-    while (decoded := unquote(path)) != path:
-        path = decoded
-    return path.startswith(MEDIA_PATHS) and ".." not in path.replace("\\", "/").split("/")

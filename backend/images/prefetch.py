@@ -33,9 +33,9 @@ class Prefetcher:
         self._underway: set[str] = set()
         self._lock = threading.Lock()
 
-    def load(self, reference: str, field: str) -> Image:
+    def load(self, reference: str, field: str, task: str) -> Image:
         """As the other loader's."""
-        image = self._loader.load(reference, field)
+        image = self._loader.load(reference, field, task)
         if self._threads and self._begin("queue"):
             self._threads.submit(self._look_ahead, self._threads)
         return image
@@ -48,20 +48,21 @@ class Prefetcher:
     def _look_ahead(self, threads: ThreadPoolExecutor) -> None:
         try:
             for request in self._upcoming(self._depth):
-                if self._begin(request.image):
-                    threads.submit(self._fetch, request)
+                for page in request.pages:
+                    if self._begin(page.image):
+                        threads.submit(self._fetch, page.image, request)
         except Exception as error:  # noqa: BLE001  # whatever it is, the job itself meets it and reports it
             logger.debug("No look ahead: %s", type(error).__name__)
         finally:
             self._end("queue")
 
-    def _fetch(self, request: TaskRequest) -> None:
+    def _fetch(self, image: str, request: TaskRequest) -> None:
         try:
-            self._loader.load(request.image, request.image_field)
+            self._loader.load(image, request.image_field, request.task)
         except BackendError:  # the job itself reports it
             pass
         finally:
-            self._end(request.image)
+            self._end(image)
 
     def _begin(self, what: str) -> bool:
         """Whether nobody has begun it yet."""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 ACCESS_LIFETIME = 240  # seconds; Label Studio's access tokens live for 300
 PAGE = 100  # tasks
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND, TOO_MANY_REQUESTS = 401, 403, 404, 429
+UPLOADED = re.compile(r"Failed to parse input file ([^\s\"\\\\/:]+): Your label config has more than one data key")
 TOKEN_REMEDY = "Create a personal access token under Account & Settings in Label Studio and set LABEL_STUDIO_API_KEY."  # noqa: S105
 
 
@@ -56,8 +58,11 @@ class Studio:
         self._client.close()
 
     def owns(self, url: httpx.URL) -> bool:
-        """Whether `url` has Label Studio's own scheme, host and port."""
-        return self.url is not None and _origin(url) == _origin(httpx.URL(self.url))
+        """Whether `url` has Label Studio's own scheme, host, port, and subpath, if it has one."""
+        if self.url is None:
+            return False
+        own = httpx.URL(self.url)
+        return _origin(url) == _origin(own) and url.path.startswith(f"{own.path.rstrip('/')}/")
 
     def authorization(self) -> dict[str, str]:
         """The header that lets a request in; empty without a token.
@@ -89,6 +94,27 @@ class Studio:
         if not response.is_success:
             raise RefusedError("label_studio", f"it refuses {path}: {_detail(response)}.", "See its log.")
         return _json(response)
+
+    def upload(self, project: str, name: str, content: bytes) -> str:
+        """Upload a file to a project, without making a task of it. Returns what a task's data holds for it.
+
+        name: best one that no other file of the project has.
+        Label Studio keeps a file that it then refuses to make a task of, because the config shows more than a picture.
+        Raises RefusedError if it does not keep it.
+        """
+        path = f"/api/projects/{project}/import"
+        response = self._request("POST", path, params={"commit_to_project": "false"}, files={name: (name, content)})
+        if response.is_success:
+            (number,) = _json(response)["file_upload_ids"]
+            return f"/data/{self.get(f'/api/import/file-upload/{number}')['file']}"
+        kept = UPLOADED.search(response.text)
+        if kept is None:
+            raise RefusedError("label_studio", f"it does not take {name}: {_detail(response)}.", "See its log.")
+        return f"/data/upload/{project}/{kept[1]}"
+
+    def import_tasks(self, project: str, tasks: Sequence[Mapping[str, Any]]) -> None:
+        """Make tasks, as {data, meta}. Raises RefusedError if Label Studio refuses one of them."""
+        self.post(f"/api/projects/{project}/import", list(tasks))
 
     def refusal(self, backend: str) -> str | None:
         """Why Label Studio refuses to connect a backend at this address; None if it does not.
@@ -150,19 +176,22 @@ class Studio:
         return bool(self.annotations(task))
 
     def post_prediction(self, project: str, task: str, prediction: Mapping[str, Any]) -> None:
-        """Store a prediction. Raises RefusedError if Label Studio does not take it.
-
-        A task that has been deleted needs none: that is no error.
-        """
+        """Store a prediction. Raises RefusedError if Label Studio does not take it, or does not know the task."""
         entry = {"task": int(task), **prediction}
         response = self._request("POST", f"/api/projects/{project}/import/predictions", json=[entry])
         if response.is_success and _json(response).get("created") == 1:
             return
         if not self.tasks(project, ids=[int(task)]):
-            return
+            raise self.unknown_task(project, task)
         reason = "it does not fit the label config" if response.is_success else _detail(response)
         remedy = "If the label config was changed meanwhile, ask for the task again."
         raise RefusedError("label_studio", f"Label Studio did not store the prediction: {reason}.", remedy)
+
+    def unknown_task(self, project: str, task: str) -> RefusedError:
+        """What is said of a task that Label Studio does not know."""
+        message = f"the Label Studio at {self.url} has no task {task} in project {project}."
+        remedy = "If it was deleted there, nothing needs to be done. Otherwise correct LABEL_STUDIO_URL."
+        return RefusedError("label_studio", message, remedy)
 
     def delete_prediction(self, prediction: int) -> None:
         """Delete a prediction, if it is still there."""

@@ -10,14 +10,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.label_studio.geometry import rectangle_corners
+from backend.label_studio.geometry import ellipse_extremes, rectangle_corners
 from backend.label_studio.request import Click, Rectangle
 
 __all__ = ["Interaction", "read_interaction", "reply_in_text"]
 
 REASON_MARK = "\N{WARNING SIGN} "  # what begins with it was written by the backend, and is no prompt
 LARGEST = 1e9  # percent, pixels or degrees
-POINT_KINDS, RECTANGLE_KINDS = ("keypoint", "keypointlabels"), ("rectangle", "rectanglelabels")
+KINDS = {
+    f"{shape}{labels}": shape for shape in ("keypoint", "rectangle", "ellipse", "polygon") for labels in ("", "labels")
+}
+COORDINATES = {
+    "keypoint": ("x", "y"),
+    "rectangle": ("x", "y", "width", "height"),
+    "ellipse": ("x", "y", "radiusX", "radiusY"),
+}
+MOST_CORNERS = 10_000  # of a polygon
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,9 @@ class Interaction:
     """What an annotator asks for.
 
     texts: what was typed, oldest first.
-    label: of the key points or the rectangle.
+    label: of the key points or the shape.
+    rectangle: around the shape that was drawn, if it is no key point.
+    item_index: the page of a list of images that was pointed at; None where there is one image, or nobody knows.
     refused: whether a reason from an earlier answer stands below the typed texts.
     """
 
@@ -33,6 +43,7 @@ class Interaction:
     clicks: tuple[Click, ...] = ()
     rectangle: Rectangle | None = None
     label: str | None = None
+    item_index: int | None = None
     refused: bool = False
 
     @property
@@ -51,7 +62,7 @@ def read_interaction(
 
     drafts: the task's; the newest one adds the texts to clicks, or the clicks to a text.
     prompt_tag: name of the TextArea that takes prompts.
-    click_tags: names of the smart tags whose key points and rectangles are prompts.
+    click_tags: names of the smart tags whose shapes are prompts.
     """
     drawn = _results(context)
     saved = _results(max(drafts, key=_age)) if drafts else []
@@ -61,30 +72,46 @@ def read_interaction(
     written = texts or _texts(saved, prompt_tag)
     shapes = shapes or [result for result in saved if _kind(result) and result.get("from_name") in click_tags]
     label = _label(shapes[-1]) if shapes else None
-    meant = [result for result in shapes if _label(result) == label]
-    rectangles = [_rectangle(result) for result in meant if _kind(result) == "rectangle"]
+    page = _page(shapes[-1]) if shapes else None
+    meant = [result for result in shapes if (_label(result), _page(result)) == (label, page)]
+    rectangles = [_rectangle(result) for result in meant if _kind(result) != "keypoint"]
     return Interaction(
         texts=tuple(text for text in written if not text.startswith(REASON_MARK.strip())),
-        clicks=tuple(_click(result) for result in meant if _kind(result) == "point"),
+        clicks=tuple(_click(result) for result in meant if _kind(result) == "keypoint"),
         rectangle=rectangles[-1] if rectangles else None,
         label=label,
+        item_index=page,
         refused=any(text.startswith(REASON_MARK.strip()) for text in written),
     )
 
 
 def reply_in_text(
-    interaction: Interaction, reasons: Sequence[Mapping[str, str]], prompt_tag: str | None, image_tag: str
+    interaction: Interaction,
+    reasons: Sequence[Mapping[str, str]],
+    prompt_tag: str | None,
+    image_tag: str,
+    notice: str = "",
 ) -> list[dict[str, Any]]:
     """The result that shows the annotator why there is no mask: the prompt's TextArea with the reasons below what was
     typed. Label Studio shows no error, but takes a suggested text over at once. Without reasons, the result takes away
-    those of an earlier answer. No result where the label config has no TextArea, or there is nothing to say."""
-    shown = [f"{REASON_MARK}{reason['field']}: {reason['message']} {reason['remedy']}" for reason in reasons]
+    those of an earlier answer. No result where the label config has no TextArea, or there is nothing to say.
+
+    notice: said first, if anything.
+    """
+    shown = [REASON_MARK + line for line in [*filter(None, [notice]), *map(_said_to_annotator, reasons)]]
     outdated = interaction.texts and interaction.refused
     if prompt_tag is None or not (shown or outdated):
         return []
     value = {"text": [*interaction.texts, *shown]}
     name = hashlib.sha256(repr(value).encode()).hexdigest()[:10]
     return [{"id": name, "from_name": prompt_tag, "to_name": image_tag, "type": "textarea", "value": value}]
+
+
+def _said_to_annotator(reason: Mapping[str, str]) -> str:
+    """A reason with what an annotator can do; what only others can is for them."""
+    if remedy := reason.get("annotator"):
+        return f"{reason['message'][:1].upper()}{reason['message'][1:]} {remedy}"
+    return f"{reason['field']}: {reason['message']} Tell whoever set this up: {reason['remedy']}"
 
 
 def _results(holder: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -104,13 +131,29 @@ def _texts(results: Iterable[Mapping[str, Any]], tag: str | None) -> list[str]:
 
 
 def _kind(result: Mapping[str, Any]) -> str | None:
-    """ "point", "rectangle", or None for what is neither or lacks a coordinate."""
-    value, kind = result["value"], str(result.get("type")).lower()
-    if kind in POINT_KINDS:
-        return "point" if _numbers(value, "x", "y") else None
-    if kind in RECTANGLE_KINDS:
-        return "rectangle" if _numbers(value, "x", "y", "width", "height") else None
-    return None
+    """A shape's kind, such as "keypoint"; None for what is no shape, or lacks a coordinate."""
+    kind, value = KINDS.get(str(result.get("type")).lower()), result["value"]
+    if kind == "polygon":
+        return kind if _corners(value) else None
+    return kind if kind and _numbers(value, *COORDINATES[kind]) else None
+
+
+def _page(result: Mapping[str, Any]) -> int | None:
+    index = result.get("item_index")
+    return index if isinstance(index, int) and not isinstance(index, bool) and index >= 0 else None
+
+
+def _corners(value: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """A polygon's corners, in percent; none if one cannot be read."""
+    points = value.get("points")
+    if not isinstance(points, list) or not 0 < len(points) <= MOST_CORNERS:
+        return []
+    pairs = [(_number(x, math.nan), _number(y, math.nan)) for x, y in (_pair(point) for point in points)]
+    return [] if any(map(math.isnan, (number for pair in pairs for number in pair))) else pairs
+
+
+def _pair(point: Any) -> tuple[Any, Any]:
+    return (point[0], point[1]) if isinstance(point, list) and len(point) == 2 else (None, None)
 
 
 def _numbers(value: Mapping[str, Any], *names: str) -> bool:
@@ -134,10 +177,17 @@ def _click(result: Mapping[str, Any]) -> Click:
 
 
 def _rectangle(result: Mapping[str, Any]) -> Rectangle:
-    """The upright rectangle around one that may be turned, clockwise about its upper left corner."""
-    value = result["value"]
+    """The upright rectangle around a shape: a polygon, or a rectangle or an ellipse that may be turned."""
+    value, kind = result["value"], _kind(result)
     aspect = max(_number(result.get("original_width"), 1), 1) / max(_number(result.get("original_height"), 1), 1)
-    x, y = zip(*rectangle_corners(value, _number(value.get("rotation"), 0), aspect), strict=True)
+    turn = _number(value.get("rotation"), 0)
+    if kind == "polygon":
+        corners = _corners(value)
+    elif kind == "ellipse":
+        corners = ellipse_extremes(value, turn, aspect)
+    else:
+        corners = rectangle_corners(value, turn, aspect)
+    x, y = zip(*corners, strict=True)
     return Rectangle(_fraction(min(x)), _fraction(min(y)), _fraction(max(x)), _fraction(max(y)))
 
 

@@ -4,7 +4,6 @@ Masks are bool arrays [H, W] of the size that the browser shows, that is after E
 """
 
 import base64
-import hashlib
 import io
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -15,6 +14,7 @@ from PIL import Image
 from skimage.measure import approximate_polygon, find_contours
 
 from backend.label_studio import rle
+from backend.label_studio.region_ids import question_mark, region_id
 from backend.label_studio.request import Control, TaskRequest
 
 __all__ = ["prediction", "regions"]
@@ -27,18 +27,22 @@ SMALLEST_POLYGON = 1 / 100  # of the largest polygon's area; smaller islands are
 def prediction(request: TaskRequest, masks: Iterable[tuple[Mask, float]]) -> dict[str, Any]:
     """The prediction that Label Studio stores.
 
-    masks: for each of the request's expressions, its mask bool [H, W] and a score in [0, 1].
+    masks: for each of the request's expressions, page by page, its mask bool [H, W] and a score in [0, 1].
     The prediction's score is the mean over the expressions.
     """
     results: list[dict[str, Any]] = []
     scores: list[float] = []
-    for number, (expression, (mask, raw_score)) in enumerate(zip(request.expressions, masks, strict=True)):
+    asked = [(page, expression) for page in request.pages for expression in page.expressions]
+    for number, ((page, expression), (mask, raw_score)) in enumerate(zip(asked, masks, strict=True)):
         score = float(np.clip(np.nan_to_num(raw_score), 0, 1))  # Label Studio drops a whole batch for one odd score
         scores.append(score)
         for control in request.controls:
-            if expression.label in control.labels:
-                seed = f"{request.job_id()}/{number}/{control.name}"
-                results += regions(mask, control, expression.label, score=score, image_tag=request.image_tag, seed=seed)
+            label = control.answer(expression.label)
+            if label is not None:
+                for region in regions(mask, control, label, score=score, image_tag=request.image_tag):
+                    place = (request.model_version, number, control.name, len(results))
+                    on_page = {} if page.item_index is None else {"item_index": page.item_index}
+                    results.append({"id": region_id(question_mark(request), *place), **region, **on_page})
     return {
         "model_version": request.model_version,
         "score": round(float(np.mean(scores)), 4),
@@ -46,19 +50,17 @@ def prediction(request: TaskRequest, masks: Iterable[tuple[Mask, float]]) -> dic
     }
 
 
-def regions(
-    mask: Mask, control: Control, label: str, *, score: float, image_tag: str, seed: str
-) -> Iterator[dict[str, Any]]:
-    """Results of one control for one mask bool [H, W]; none for an empty mask, several for a polygon in parts.
+def regions(mask: Mask, control: Control, label: str, *, score: float, image_tag: str) -> Iterator[dict[str, Any]]:
+    """Results of one control for one mask bool [H, W], without ids; none for an empty mask, several for a polygon in
+    parts.
 
-    seed: makes the regions' ids, which are the same each time.
+    label: as results hold it.
     """
     if not mask.any():
         return
     height, width = mask.shape
-    for number, value in enumerate(_VALUES[control.kind](mask)):
+    for value in _VALUES[control.kind](mask):
         yield {
-            "id": hashlib.sha256(f"{seed}/{number}".encode()).hexdigest()[:10],
             "from_name": control.name,
             "to_name": image_tag,
             "type": control.kind,

@@ -3,20 +3,26 @@
 Runs in the web process, so that bad input is found before anything is queued.
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from backend.errors import TaskError
+from backend.label_studio.data_paths import look_up
+from backend.label_studio.identity import studio_identity
 from backend.label_studio.interaction import Interaction
 from backend.label_studio.label_choice import choose_label
 from backend.label_studio.label_config import LabelConfig
-from backend.label_studio.request import Expression, TaskRequest
+from backend.label_studio.request import Control, Expression, Label, Page, TaskRequest
 from backend.label_studio.texts import check_text, kind_of, only_text, read_entries
 from backend.settings import Settings
 
 __all__ = ["read_task"]
 
 FALLBACK_TEXT_FIELD = "text"
+ADDRESS = re.compile(r"(https?|s3|gs|azure-blob)://\S+|/(data|static|tasks)/\S+", re.IGNORECASE)
 
 
 def read_task(
@@ -25,25 +31,29 @@ def read_task(
     settings: Settings,
     project: str,
     interaction: Interaction | None = None,
-) -> TaskRequest:
+) -> TaskRequest | None:
     """What `task` asks for, or what its annotator does: texts that were typed replace the task's own, and clicks refine
-    what the text found, if there is just one.
+    what the text found, if there is just one. None if it asks for nothing: it waits for its annotator.
 
     Raises TaskError where image, text or label is missing or unusable.
     """
     data, asked = task["data"], interaction or Interaction()
-    text_field = settings.text_field or config.text_field or FALLBACK_TEXT_FIELD
-    if asked.points:
-        expressions = [_clicked(asked, data, text_field, config, settings)]
-    else:
-        expressions = _expressions(asked.texts, data, text_field, config, settings)
+    text_path = config.text_path(settings.text_field)
+    if interaction is None and text_path is None and not data.get(FALLBACK_TEXT_FIELD):
+        return None
+    reader = _Reader(data, text_path or FALLBACK_TEXT_FIELD, config, settings)
+    images = _images(data, config, reader.text_path)
+    pages = reader.pages(images, asked)
+    found = {expression.label for page in pages for expression in page.expressions}
+    if interaction is None and not found:
+        raise TaskError(reader.text_path, "no page of the task has a text.", "Write what to look for on at least one.")
     return TaskRequest(
-        image=_image(data, config.image_field),
-        image_field=config.image_field,
+        studio=studio_identity(settings),
+        pages=pages,
+        image_field=config.image_path,
         image_tag=config.image_tag,
-        text_field=text_field,
-        expressions=tuple(expressions),
-        controls=config.controls,
+        text_field=reader.text_path,
+        controls=tuple(used for control in reader.controls if (used := _only(control, found)).labels),
         model_version=settings.model_version,
         task=str(task.get("id")),
         project=project,
@@ -53,41 +63,126 @@ def read_task(
     )
 
 
-def _image(data: Mapping[str, Any], field: str) -> str:
-    image = data.get(field)
-    if not isinstance(image, str) or not image.strip():
+def _images(data: Mapping[str, Any], config: LabelConfig, text_path: str) -> list[str]:
+    """The task's image, or those of its list."""
+    path = config.image_path
+    value = look_up(data, path)
+    if not config.list_of_images:
+        return [_image(value, path, look_up(data, text_path), text_path)]
+    if not isinstance(value, list) or not value:
+        found = f"the list of images is {kind_of(value)}." if value else "the task has no list of images here."
+        raise TaskError(path, found, f"Put a list of images' URLs, paths or data URIs into the field {path!r}.")
+    return [_image(entry, f"{path}[{number}]") for number, entry in enumerate(value)]
+
+
+def _image(value: Any, path: str, text: Any = None, text_path: str = "") -> str:
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    if not value and isinstance(text, str) and ADDRESS.fullmatch(text.strip()):
         raise TaskError(
-            field,
-            "the task has no image here." if not image else f"the image is no text but {kind_of(image)}.",
-            f"Put the image's URL, path or data URI into the field {field!r} of the task's data.",
+            path,
+            f"the task has no image here; an address stands where its text should, in {text_path!r}.",
+            "Label Studio puts files of a storage into the first tag's field: write <Image> before <Text> in the label "
+            "config, and add the storage's files anew.",
         )
-    return image.strip()
+    raise TaskError(
+        path,
+        "the task has no image here." if not value else f"the image is no text but {kind_of(value)}.",
+        f"Put the image's URL, path or data URI into the field {path!r} of the task's data.",
+    )
 
 
-def _expressions(
-    typed: Sequence[str], data: Mapping[str, Any], field: str, config: LabelConfig, settings: Settings
-) -> list[Expression]:
-    entries = typed or read_entries(data.get(field), field)
-    if len(entries) > settings.max_expressions:
-        raise TaskError(
-            field,
-            f"the task has {len(entries)} expressions; at most {settings.max_expressions} are allowed.",
-            "Split the task, or raise REFAM_BACKEND_MAX_EXPRESSIONS.",
-        )
-    texts = [check_text(entry, field, settings) for entry in entries]
-    return [Expression(text, choose_label(config.labels, label or data.get("label"), text)) for text, label in texts]
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the texts of one task."""
+
+    data: Mapping[str, Any]
+    text_path: str
+    config: LabelConfig
+    settings: Settings
+
+    @cached_property
+    def controls(self) -> list[Control]:
+        """The tags that take results, with all labels of the task."""
+        return [control.of(self.data) for control in self.config.controls]
+
+    @cached_property
+    def labels(self) -> list[Label]:
+        """All that a mask of the task may have."""
+        return [label for control in self.controls for label in control.labels]
+
+    @property
+    def several_labels(self) -> bool:
+        """Whether there is a choice."""
+        return len({label.name for label in self.labels}) > 1
+
+    @property
+    def own(self) -> Any:
+        """What stands in the task's text field."""
+        return look_up(self.data, self.text_path)
+
+    def pages(self, images: Sequence[str], asked: Interaction) -> tuple[Page, ...]:
+        """What to look for on each image."""
+        if asked.points:
+            expressions: list[tuple[Expression, ...]] = [(self._clicked(asked),)] * len(images)
+        elif asked.texts:
+            expressions = [self._expressions(asked.texts)] * len(images)
+        else:
+            expressions = [self._expressions(entries) for entries in self._entries_of_pages(len(images))]
+        if not self.config.list_of_images:
+            return (Page(images[0], expressions[0]),)
+        self._check_number(sum(map(len, expressions)))
+        pages = [
+            Page(image, some, number) for number, (image, some) in enumerate(zip(images, expressions, strict=True))
+        ]
+        return tuple(page for page in pages if page.expressions and asked.item_index in (None, page.item_index))
+
+    def _entries_of_pages(self, number: int) -> list[Sequence[Any]]:
+        """What is asked on each page: of a list of texts each belongs to one page, any other text to all."""
+        if not self.config.list_of_images or not isinstance(self.own, list) or len(self.own) == 1:
+            return [read_entries(self.own, self.text_path)] * number
+        if len(self.own) != number:
+            raise TaskError(
+                self.text_path,
+                f"the task has {len(self.own)} texts for {number} images.",
+                "Write one text for all images, or a list with one for each, null where nothing is to be found.",
+            )
+        return [entry if isinstance(entry, list) else [entry] if entry else [] for entry in self.own]
+
+    def _expressions(self, entries: Sequence[Any]) -> tuple[Expression, ...]:
+        self._check_number(len(entries))
+        texts = [check_text(entry, self.text_path, self.settings) for entry in entries]
+        return tuple(Expression(text, self._label(label, text)) for text, label in texts)
+
+    def _check_number(self, expressions: int) -> None:
+        if expressions > self.settings.max_expressions:
+            raise TaskError(
+                self.text_path,
+                f"the task has {expressions} expressions; at most {self.settings.max_expressions} are allowed.",
+                "Split the task, or raise REFAM_BACKEND_MAX_EXPRESSIONS.",
+            )
+
+    def _clicked(self, asked: Interaction) -> Expression:
+        """What clicks refine: the last typed text, else the task's own if it has just one, else none.
+
+        Its label is that of the shapes.
+        """
+        if asked.texts:
+            text, label = check_text(asked.texts[-1], self.text_path, self.settings)
+        else:
+            text, label = only_text(self.own, self.text_path, self.settings)
+        return Expression(text, self._label((asked.label if self.several_labels else None) or label, text))
+
+    def _label(self, beside: Any, text: str) -> str:
+        """The label of a text, perhaps named beside it. The task's field `label` has a say where there is a choice: in
+        other people's tables it means many things."""
+        if not self.labels:
+            path = next(control.labels_path for control in self.config.controls)
+            remedy = "Put a list of labels there, or add a <Label> to the label config."
+            raise TaskError(str(path), "the task has no labels here.", remedy)
+        wanted = beside or (self.data.get("label") if self.several_labels else None)
+        return choose_label(self.labels, wanted, text, self.settings.default_label or self.config.default_label)
 
 
-def _clicked(
-    asked: Interaction, data: Mapping[str, Any], field: str, config: LabelConfig, settings: Settings
-) -> Expression:
-    """What clicks refine: the last typed text, else the task's own if it has just one, else none.
-
-    Its label is that of the key points or the rectangle; what these call the only label does not matter.
-    """
-    if asked.texts:
-        text, label = check_text(asked.texts[-1], field, settings)
-    else:
-        text, label = only_text(data.get(field), field, settings)
-    clicked = None if len(config.labels) == 1 else asked.label
-    return Expression(text, choose_label(config.labels, clicked or label or data.get("label"), text))
+def _only(control: Control, names: set[str]) -> Control:
+    return replace(control, labels=tuple(label for label in control.labels if label.name in names))

@@ -1,13 +1,12 @@
 """The text field of a task's data -> what to look for, checked."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from backend.errors import TaskError
 from backend.settings import Settings
 
-__all__ = ["check_text", "kind_of", "mention", "only_text", "read_entries"]
+__all__ = ["check_text", "kind_of", "only_text", "read_entries"]
 
 
 def read_entries(value: Any, field: str) -> list[Any]:
@@ -31,12 +30,15 @@ def check_text(entry: Any, field: str, settings: Settings) -> tuple[str, Any]:
         raise TaskError(field, f"the text is {found}.", f"Write a sentence into the field {field!r}.")
     text = " ".join(text.split())
     if not text:
-        raise TaskError(field, "the text is empty.", f"Write into {field!r} what to look for.")
+        raise TaskError(
+            field, "the text is empty.", f"Write into {field!r} what to look for.", annotator="Type what to look for."
+        )
     if len(text) > settings.max_text_length:
         raise TaskError(
             field,
             f"the text has {len(text)} characters; at most {settings.max_text_length} are allowed.",
             "Shorten it, or raise REFAM_BACKEND_MAX_TEXT_LENGTH.",
+            annotator="Shorten it.",
         )
     return text, label
 
@@ -50,12 +52,14 @@ def only_text(value: Any, field: str, settings: Settings) -> tuple[str, Any]:
         return "", None
 
 
-def mention(label: str, text: str) -> re.Match[str] | None:
-    """Where a text names a label as a word of its own."""
-    return re.search(rf"(?<!\w){re.escape(label)}(?!\w)", text, re.IGNORECASE)
-
-
 def kind_of(value: Any) -> str:
     """What a JSON value is, in words."""
-    names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    names = {
+        str: "a text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        list: "a list",
+        dict: "an object",
+    }
     return names.get(type(value), "nothing")

@@ -10,6 +10,7 @@ from backend.delivery.outbox import Outbox
 from backend.delivery.schedule import Schedule
 from backend.errors import TaskError
 from backend.label_studio.numbers import is_number
+from backend.queue.failures import reason_of
 from backend.queue.outcome import Outcome
 from backend.queue.shared_state import SharedState
 from backend.queue.task_ledger import TaskLedger
@@ -33,10 +34,10 @@ class Control:
     @classmethod
     def over(cls, shared: SharedState, settings: Settings) -> Self:
         """What acts on all that is behind a connection."""
-        return cls(shared.ledger, Outbox(shared.connection, shared.jobs), Schedule(shared.jobs), settings)
+        return cls(shared.ledger, Outbox(shared.keyspace, shared.jobs), Schedule(shared.jobs), settings)
 
-    def retry(self, project: str | None = None, task: str | None = None) -> int:
-        """Have failed tasks done again: all, those of a project, or one. Returns how many.
+    def retry(self, project: str | None = None, task: str | None = None, reason: str | None = None) -> int:
+        """Have failed tasks done again: all, those of a project, one, or those of a reason. Returns how many.
 
         The workers fetch them from Label Studio anew. They stay on the list of failures until they end otherwise.
         Raises SettingsError without Label Studio's address and token.
@@ -47,6 +48,7 @@ class Control:
         chosen: dict[str, list[int]] = defaultdict(list)
         for entry in self.ledger.failures.newest():
             wanted = project in (None, entry["project"]) and task in (None, entry["task"])
+            wanted = wanted and reason in (None, reason_of(entry))
             if wanted and is_number(entry["project"]) and is_number(entry["task"]):
                 chosen[entry["project"]].append(int(entry["task"]))
         for name, tasks in chosen.items():

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from redis import Redis
 from rq.job import Job
 
+from backend.queue.keyspace import Keyspace
 from backend.queue.priorities import Priority, open_queues
 from backend.settings import Settings
 
@@ -30,10 +30,10 @@ class JobInfo:
 class Backlog:
     """Looks at the queues, and changes nothing."""
 
-    def __init__(self, connection: Redis, settings: Settings) -> None:
-        self._connection = connection
+    def __init__(self, keyspace: Keyspace, settings: Settings) -> None:
+        self._connection = keyspace.connection
         self._settings = settings
-        self._queues = open_queues(connection)
+        self._queues = open_queues(keyspace)
 
     def running(self) -> list[JobInfo]:
         """The jobs that workers run."""

@@ -1,32 +1,32 @@
 """What has been done, ever.
 
-Key:
-    refam:counts        hash: COUNTED
+Key, of one Label Studio:
+    refam:<studio>:counts   hash: COUNTED
 """
 
-from redis import Redis
+from backend.queue.keyspace import Keyspace
 
 __all__ = ["Counters"]
 
-COUNTS = "refam:counts"
 COUNTED = ("done", "failed", "heatmaps", "image_embeddings")
 
 
 class Counters:
     """Jobs that are done and that have failed; heatmaps and image_embeddings that were computed for them."""
 
-    def __init__(self, connection: Redis) -> None:
-        self._connection = connection
+    def __init__(self, keyspace: Keyspace) -> None:
+        self._connection = keyspace.connection
+        self._key = keyspace.key("counts")
 
     def add(self, **numbers: int) -> None:
         """Add to what is COUNTED."""
         with self._connection.pipeline() as pipe:
             for name, number in numbers.items():
                 if number:
-                    pipe.hincrby(COUNTS, name, number)
+                    pipe.hincrby(self._key, name, number)
             pipe.execute()
 
     def totals(self) -> dict[str, int]:
         """Everything that is COUNTED."""
-        found = self._connection.hmget(COUNTS, list(COUNTED))
+        found = self._connection.hmget(self._key, list(COUNTED))
         return {name: int(number or 0) for name, number in zip(COUNTED, found, strict=True)}

@@ -8,9 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from redis import Redis
 from rq import Queue, Retry
-from rq.callbacks import Callback
 from rq.exceptions import DuplicateJobError, NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.results import Result
@@ -18,7 +16,8 @@ from rq.serializers import JSONSerializer
 
 from backend.errors import TaskError
 from backend.label_studio.request import TaskRequest
-from backend.queue.job_names import JobName, stored_name
+from backend.queue.job_names import JobName
+from backend.queue.keyspace import Keyspace
 from backend.queue.outcome import Outcome
 from backend.queue.priorities import Priority, open_queues
 from backend.queue.takeover import ENDED
@@ -71,8 +70,9 @@ class JobQueue:
     closing: once it is set, nothing is waited for any more.
     """
 
-    def __init__(self, connection: Redis, settings: Settings, ledger: TaskLedger) -> None:
-        self._connection = connection
+    def __init__(self, keyspace: Keyspace, settings: Settings, ledger: TaskLedger) -> None:
+        self._connection = connection = keyspace.connection
+        self._keyspace = keyspace
         self._settings = settings
         self._ledger = ledger
         self.closing = threading.Event()
@@ -80,7 +80,7 @@ class JobQueue:
         self._enqueue_once = connection.register_script(ENQUEUE)
         self._promote = connection.register_script(PROMOTE)
         self._withdraw = connection.register_script(WITHDRAW)
-        self._queues = open_queues(connection)
+        self._queues = open_queues(keyspace)
 
     # --- predictions ---
 
@@ -155,29 +155,28 @@ class JobQueue:
     ) -> None:
         """Queue a job that talks to Label Studio, to be done in `after` seconds.
 
-        job_id: its id, if it needs one; where a job of this id exists, nothing is queued, unless `after` is given.
+        job_id: its id among ours, if it needs one; where this job exists, nothing is queued, unless `after` is given.
         """
-        queue, delays, stored = self._queues[Priority.STUDIO], list(self._settings.write_delays), stored_name(name)
+        queue, delays = self._queues[Priority.STUDIO], list(self._settings.write_delays)
         options: dict[str, Any] = {
-            "job_id": job_id,
+            "job_id": job_id and self._own_id(job_id),
             "job_timeout": self._settings.job_timeout,
             "result_ttl": 0,
             "failure_ttl": 1,  # the list of failures tells more, and the same may be asked for again
             "retry": Retry(max=len(delays), interval=delays) if delays else None,
-            "on_failure": Callback(stored.on_failure),
             "description": description,
         }
         if after:
-            queue.enqueue_in(timedelta(seconds=after), stored.function, *args, **options)
+            queue.enqueue_in(timedelta(seconds=after), str(name), *args, **options)
         else:
             with suppress(DuplicateJobError):
-                queue.enqueue(stored.function, *args, unique=job_id is not None, **options)
+                queue.enqueue(str(name), *args, unique=job_id is not None, **options)
 
     def scheduled(self, prefix: str) -> Iterator[tuple[str, list[Any]]]:
-        """(id, arguments) of the jobs that wait to talk to Label Studio, and whose id begins with `prefix`."""
+        """(id, arguments) of the jobs that wait to talk to Label Studio, whose id among ours begins with `prefix`."""
         studio = self._queues[Priority.STUDIO]
         waiting = [*studio.get_job_ids(), *studio.scheduled_job_registry.get_job_ids(cleanup=False)]
-        wanted = [job_id for job_id in waiting if job_id.startswith(prefix)]
+        wanted = [job_id for job_id in waiting if job_id.startswith(self._own_id(prefix))]
         for job in Job.fetch_many(wanted, self._connection, JSONSerializer):
             if job:
                 yield job.id, list(job.args)
@@ -197,6 +196,10 @@ class JobQueue:
             return None
         names = [name.decode() for name in found]
         return dict(zip(names[::2], names[1::2], strict=True))
+
+    def _own_id(self, name: str) -> str:
+        """Label Studios number projects alike, and RQ keeps all jobs in one place."""
+        return f"{self._keyspace.studio}-{name}"
 
     def _await_outcome(self, job_id: str, seconds: float) -> Outcome | None:
         """Each try of a job adds an entry to the stream of its results, which can be waited for."""
@@ -226,16 +229,15 @@ class JobQueue:
             pipe.execute()
 
     def _job(self, request: TaskRequest, queue: Queue) -> Job:
-        delays, stored = self._settings.retry_delays, stored_name(JobName.PREDICT)
+        delays = self._settings.retry_delays
         job = queue.create_job(
-            stored.function,
+            str(JobName.PREDICT),
             args=(request.as_json(),),
             job_id=request.job_id(),
             timeout=self._settings.job_timeout,
             result_ttl=SUGGESTION_TTL if request.interactive else self._settings.result_ttl,
             failure_ttl=self._settings.failure_ttl,
             retry=Retry(max=len(delays), interval=list(delays)) if delays else None,
-            on_failure=Callback(stored.on_failure),
             # RQ logs the description. Its default would hold URLs, which may hold secrets.
             description=f"task {request.task} of project {request.project}",
             meta={"project": request.project, "task": request.task},

@@ -2,9 +2,9 @@
 
 from enum import StrEnum
 
-from redis import Redis
 from rq.serializers import JSONSerializer
 
+from backend.queue.keyspace import Keyspace
 from backend.queue.known_jobs import KnownJob
 from backend.queue.takeover import TakingQueue
 
@@ -18,15 +18,12 @@ class Priority(StrEnum):
     STUDIO = "studio"  # fetches from and posts to Label Studio, which are short
     BATCH = "batch"
 
-    @property
-    def queue_name(self) -> str:
-        """RQ's name of the queue."""
-        return f"refam-{self}"
 
-
-def open_queues(connection: Redis) -> dict[Priority, TakingQueue]:
+def open_queues(keyspace: Keyspace) -> dict[Priority, TakingQueue]:
     """RQ's queues, for whoever queues jobs and looks at them; a worker has its own."""
     return {
-        priority: TakingQueue(priority.queue_name, connection=connection, job_class=KnownJob, serializer=JSONSerializer)
+        priority: TakingQueue(
+            keyspace.queue(priority), connection=keyspace.connection, job_class=KnownJob, serializer=JSONSerializer
+        )
         for priority in Priority
     }

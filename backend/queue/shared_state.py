@@ -10,6 +10,7 @@ from backend.queue.counters import Counters
 from backend.queue.fleet import Fleet
 from backend.queue.gallery import Gallery
 from backend.queue.job_queue import JobQueue
+from backend.queue.keyspace import Keyspace
 from backend.queue.task_ledger import TaskLedger
 from backend.settings import Settings
 
@@ -20,7 +21,7 @@ __all__ = ["SharedState"]
 class SharedState:
     """What lies in Redis, each part by its keys. What backend.delivery keeps there is its own."""
 
-    connection: Redis
+    keyspace: Keyspace
     jobs: JobQueue
     backlog: Backlog
     fleet: Fleet
@@ -28,16 +29,22 @@ class SharedState:
     counters: Counters
     gallery: Gallery
 
+    @property
+    def connection(self) -> Redis:
+        """To Redis."""
+        return self.keyspace.connection
+
     @classmethod
     def over(cls, connection: Redis, settings: Settings) -> Self:
         """The state that is behind a connection."""
-        ledger = TaskLedger(connection, settings)
+        keyspace = Keyspace.over(connection, settings)
+        ledger = TaskLedger(keyspace, settings)
         return cls(
-            connection,
-            JobQueue(connection, settings, ledger),
-            Backlog(connection, settings),
-            Fleet(connection, settings),
+            keyspace,
+            JobQueue(keyspace, settings, ledger),
+            Backlog(keyspace, settings),
+            Fleet(keyspace, settings),
             ledger,
-            Counters(connection),
-            Gallery(connection, settings),
+            Counters(keyspace),
+            Gallery(keyspace, settings),
         )

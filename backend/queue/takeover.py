@@ -2,7 +2,7 @@
 
 A job that has not ended is in one of these:
     rq:queue:<queue>      list: it waits
-    refam:taken           sorted set: job by the time it counts as abandoned. A worker took it, and is about to run it
+    refam:<studio>:taken  sorted set: job by the time it counts as abandoned. A worker took it, and is about to run it
     rq:wip:<queue>        sorted set: job:execution by the time it counts as abandoned. A worker runs it
     rq:scheduled:<queue>  sorted set: job by the time of its next try
 
@@ -25,7 +25,7 @@ from rq.serializers import JSONSerializer
 
 from backend.queue.known_jobs import KnownJob
 
-__all__ = ["ENDED", "MAX_DEATHS", "TAKEN", "Sweeper", "TakingQueue"]
+__all__ = ["ENDED", "MAX_DEATHS", "Sweeper", "TakingQueue"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,6 @@ ENDED = (JobStatus.FINISHED, JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANC
 MAX_DEATHS = 3
 POLL = 0.05  # seconds between two looks at empty queues
 AT_ONCE = 100  # jobs woken in one step, so that Redis is never busy for long
-TAKEN = "refam:taken"
 
 TAKE = """
 for number = 1, #KEYS - 1 do
@@ -88,15 +87,17 @@ return #due
 class TakingQueue(Queue):
     """A queue whose jobs are noted as taken in the same step that takes them.
 
+    taken: key of those that were taken.
     life: seconds after which one that was taken, and not begun, counts as abandoned.
     """
 
-    life: ClassVar[int] = 0  # processes that only queue jobs take none
+    taken: ClassVar[str] = ""  # processes that only queue jobs take none
+    life: ClassVar[int] = 0
 
     @classmethod
-    def with_life(cls, seconds: int) -> "type[TakingQueue]":
+    def taking(cls, taken: str, life: int) -> "type[TakingQueue]":
         """This class for a worker. RQ is given a class, and makes the queues itself."""
-        return type(cls.__name__, (cls,), {"life": seconds})
+        return type(cls.__name__, (cls,), {"taken": taken, "life": life})
 
     @classmethod
     def lpop(
@@ -106,7 +107,7 @@ class TakingQueue(Queue):
         assert connection is not None  # noqa: S101  # only optional in RQ's signature
         take = connection.register_script(TAKE)
         deadline = time.monotonic() + (timeout or 0)
-        while not (found := take(keys=[*queue_keys, TAKEN], args=[time.time() + cls.life])):
+        while not (found := take(keys=[*queue_keys, cls.taken], args=[time.time() + cls.life])):
             if timeout is None:
                 return None
             if time.monotonic() > deadline:
@@ -118,9 +119,10 @@ class TakingQueue(Queue):
 class Sweeper:
     """Takes over what dead workers left, and wakes what is due for another try. Every worker may do so at any time."""
 
-    def __init__(self, connection: Redis, queues: Sequence[Queue], job_class: type[KnownJob]) -> None:
+    def __init__(self, connection: Redis, queues: Sequence[Queue], taken: str, job_class: type[KnownJob]) -> None:
         self._connection = connection
         self._queues = queues
+        self._taken = taken
         self._job_class = job_class
         self._put_back = connection.register_script(PUT_BACK)
         self._wake = connection.register_script(WAKE)
@@ -133,8 +135,8 @@ class Sweeper:
                 pass
             for entry in self._expired(queue.started_job_registry.key):
                 self._take_over(queue.started_job_registry.key, entry, entry.rpartition(":")[0], deaths=1)
-        for entry in self._expired(TAKEN):
-            self._take_over(TAKEN, entry, entry, deaths=0)
+        for entry in self._expired(self._taken):
+            self._take_over(self._taken, entry, entry, deaths=0)
 
     def give_up(self, job: Job, error: Exception) -> None:
         """End a job as failed, with what its failure callback makes of the error."""
@@ -164,7 +166,7 @@ class Sweeper:
             self._connection.zrem(key, entry)
         else:
             running = job.started_job_registry.key
-            keys = [key, Queue.redis_queue_namespace_prefix + job.origin, job.key, TAKEN, running]
+            keys = [key, Queue.redis_queue_namespace_prefix + job.origin, job.key, self._taken, running]
             if self._put_back(
                 keys=keys, args=[entry, job_id, time.time(), deaths, *(status.value for status in ENDED)]
             ):

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 
-from redis import Redis
-
 from backend.label_studio.request import TaskRequest
 from backend.queue.failures import FailureList
+from backend.queue.keyspace import Keyspace
 from backend.queue.outcome import Outcome
 from backend.queue.progress import Progress
 from backend.settings import Settings
@@ -22,10 +21,10 @@ class TaskLedger:
     failures: the tasks that failed, with their reasons.
     """
 
-    def __init__(self, connection: Redis, settings: Settings) -> None:
-        self._connection = connection
-        self.progress = Progress(connection)
-        self.failures = FailureList(connection, settings.max_failures)
+    def __init__(self, keyspace: Keyspace, settings: Settings) -> None:
+        self._connection = keyspace.connection
+        self.progress = Progress(keyspace)
+        self.failures = FailureList(keyspace, settings.max_failures)
 
     def begin(self, requests: Iterable[TaskRequest]) -> None:
         """Tasks wait from now on. A suggestion is no task's prediction, and is not followed."""

@@ -1,14 +1,14 @@
 """`refam-backend up`: Redis where there is none, the web server and the workers, started and stopped together."""
 
-import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -16,13 +16,17 @@ import httpx
 from redis.exceptions import RedisError
 
 from backend.errors import QueueUnavailableError
+from backend.exclusive import hold_folder, listen
 from backend.queue.connection import connect
 from backend.queue.fleet import Fleet
+from backend.queue.keyspace import Keyspace
 from backend.settings import Settings
 from backend.supervisor.redis_server import RedisServer
+from refam.tiny import NOTICE, SWITCH
 
 __all__ = ["up"]
 
+PORT_REMEDY = "Stop what uses it, or set REFAM_BACKEND_PORT."
 PROGRAM = (sys.executable, "-m", "backend")
 LOOK = 0.2  # seconds between two looks at the processes
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a dead process is started again
@@ -32,10 +36,14 @@ Say = Callable[[str], None]
 
 @dataclass
 class Child:
-    """One process of ours, started again when it dies."""
+    """One process of ours, started again when it dies.
+
+    listener: a socket that it inherits, so that whoever connects is never refused, nor reaches anybody else.
+    """
 
     name: str
     command: list[str]
+    listener: socket.socket | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
@@ -48,10 +56,16 @@ class Child:
         Its standard input is a pipe that nothing is written to: see backend.supervisor.lifeline.
         """
         arguments = [*PROGRAM, *self.command, "--end-with-parent"]
+        inherited = [self.listener.fileno()] if self.listener else []
+        arguments += [f"--listener={descriptor}" for descriptor in inherited]
         if self.process and self.process.stdin:
             self.process.stdin.close()
         self.process = subprocess.Popen(  # noqa: S603  # our own program, our own arguments
-            arguments, env={**os.environ, **self.environment}, stdin=subprocess.PIPE, start_new_session=True
+            arguments,
+            env={**os.environ, **self.environment},
+            stdin=subprocess.PIPE,
+            pass_fds=inherited,
+            start_new_session=True,
         )
         self.started, self.restart_at = time.monotonic(), None
 
@@ -89,6 +103,7 @@ def up(settings: Settings, say: Say) -> int:
     """Run everything until SIGINT or SIGTERM; a second signal ends it at once. Returns the exit code.
 
     say: called with each line of progress.
+    Raises ProgramError if the port or the state folder is in use, and QueueUnavailableError if there is no Redis.
     """
     stop, force = threading.Event(), threading.Event()
 
@@ -97,13 +112,16 @@ def up(settings: Settings, say: Say) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    with _only_one(settings):
+    one_folder = hold_folder(settings.state_dir, "Stop the other `refam-backend up`, or set REFAM_BACKEND_STATE_DIR.")
+    with one_folder, closing(listen(settings.host, settings.port, PORT_REMEDY)) as listener:
         redis = None if settings.redis_url else RedisServer(settings)
-        children = [Child("web", ["serve"]), *_workers(settings)]
+        children = [Child("web", ["serve"], listener), *_workers(settings)]
         try:
             if redis:
                 redis.start()
-            fleet = Fleet(connect(settings), settings)
+            fleet = Fleet(Keyspace.over(connect(settings), settings), settings)
+            if settings.refam.is_demonstration:
+                say(f"note    {NOTICE}\n        {SWITCH}")
             say(f"redis   ready   {'private, in ' + str(settings.state_dir) if redis else 'REDIS_URL'}")
             for child in children:
                 child.start()
@@ -135,7 +153,7 @@ def _start_again(redis: RedisServer, say: Say) -> None:
 def _workers(settings: Settings) -> list[Child]:
     if not settings.devices:
         return [Child("worker", ["worker"])]
-    return [Child(f"worker {device}", ["worker"], {"REFAM_DEVICE": device}) for device in settings.devices]
+    return [Child(f"worker {device}", ["worker"], environment={"REFAM_DEVICE": device}) for device in settings.devices]
 
 
 def _announce(settings: Settings, fleet: Fleet, children: list[Child], stop: threading.Event, say: Say) -> bool:
@@ -146,7 +164,7 @@ def _announce(settings: Settings, fleet: Fleet, children: list[Child], stop: thr
         if stop.is_set():
             return True
         if not web.is_alive():
-            say(f"web     failed  see above; is port {settings.port} in use? REFAM_BACKEND_PORT chooses another")
+            say("web     failed  see above")
             return False
         time.sleep(LOOK)
     say(f"web     ready   {address}")
@@ -186,17 +204,3 @@ def _stop(children: list[Child], settings: Settings, force: threading.Event) -> 
         time.sleep(LOOK)
     for child in children:
         child.end()
-
-
-@contextmanager
-def _only_one(settings: Settings) -> Iterator[None]:
-    """Hold the state folder's lock, which the kernel releases however this process ends."""
-    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (settings.state_dir / "up.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise QueueUnavailableError(
-                f"Another `refam-backend up` uses {settings.state_dir}. Stop it, or set REFAM_BACKEND_STATE_DIR."
-            ) from None
-        yield

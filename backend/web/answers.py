@@ -2,12 +2,16 @@
 
 A task that is opened is waited for; the tasks of a retrieve are answered as far as they are ready, and the workers post
 the rest; an annotator's suggestion always gets an answer, which says why there is no mask.
+
+Key, of one Label Studio:
+    refam:<studio>:told:<project>/<task>    string that expires: its annotator was told who answers
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from backend.delivery.answered import Answered
 from backend.delivery.claims import Claim, Claims, Target
 from backend.delivery.outbox import Outbox
 from backend.delivery.schedule import Schedule
@@ -15,6 +19,7 @@ from backend.errors import LabelConfigError, TaskError
 from backend.label_studio.interaction import Interaction, read_interaction, reply_in_text
 from backend.label_studio.label_config import LabelConfig, read_label_config
 from backend.label_studio.numbers import is_number
+from backend.label_studio.region_ids import question_of
 from backend.label_studio.request import TaskRequest
 from backend.label_studio.task_reading import read_task
 from backend.queue.outcome import Outcome
@@ -23,11 +28,13 @@ from backend.queue.shared_state import SharedState
 from backend.queue.task_ledger import Ended
 from backend.settings import Settings
 from backend.timings import Timings
+from refam.tiny import NOTICE, SWITCH
 
 __all__ = ["Answer", "Answering"]
 
 Prediction = dict[str, Any]
 Task = Mapping[str, Any]
+TOLD = 86400  # seconds until an annotator is told again that this is the demonstration model
 MANY = 200  # tasks in one request; queueing more takes longer than an answer should
 ANSWERED = 30  # predictions in one answer: Label Studio stores each for 0.2 s to 1 s, and its page waits meanwhile
 
@@ -75,8 +82,9 @@ class Answering:
         self._shared = shared
         self._timings = timings or Timings()
         self._schedule = Schedule(shared.jobs)
-        self._outbox = Outbox(shared.connection, shared.jobs)
-        self._claims = Claims(shared.connection)
+        self._outbox = Outbox(shared.keyspace, shared.jobs)
+        self._claims = Claims(shared.keyspace)
+        self._answered = Answered(shared.keyspace)
 
     def answer(
         self, label_config: str, tasks: Sequence[Task], context: Mapping[str, Any] | None = None, *, wait: bool = True
@@ -150,9 +158,16 @@ class Answering:
         elif asked.outcome is None and not reasons:
             reasons = [TaskError("mask", "it is not ready yet.", "Ask again in a moment.").as_json()]
         prediction = asked.prediction or self._nothing()
-        shown = reply_in_text(interaction, reasons, config.prompt_tag, config.image_tag)
+        notice = f"{NOTICE} {SWITCH}" if interaction.texts and self._is_news(task) else ""
+        shown = reply_in_text(interaction, reasons, config.prompt_tag, config.image_tag, notice)
         errors = [{"task": str(task.get("id")), **reason} for reason in reasons]
         return Answer([{**prediction, "result": [*prediction["result"], *shown]}], errors)
+
+    def _is_news(self, task: Task) -> bool:
+        """Whether the annotator of a task has yet to be told that the demonstration model answers."""
+        keyspace = self._shared.keyspace
+        key = keyspace.key("told", f"{_project(task)}/{task.get('id')}")
+        return self.settings.refam.is_demonstration and bool(keyspace.connection.set(key, "", nx=True, ex=TOLD))
 
     def _suggest_nothing(self, tasks: Sequence[Task]) -> Answer:
         """What was drawn belongs to one task; Label Studio sends no others along."""
@@ -169,7 +184,8 @@ class Answering:
 
     def _read(self, task: Task, config: LabelConfig, interaction: Interaction | None = None) -> Asked:
         try:
-            return Asked(task, read_task(task, config, self.settings, _project(task), interaction))
+            request = read_task(task, config, self.settings, _project(task), interaction)
+            return Asked(task, request, None if request else Outcome())  # it may ask for nothing
         except TaskError as error:
             return Asked(task, outcome=Outcome(failure=error.as_json()))
 
@@ -213,9 +229,21 @@ class Answering:
     def _conclude(self, everything: Sequence[Asked]) -> Answer:
         """Note how tasks ended, and put the answer together."""
         ended = [end for asked in everything for end in asked.ended]
+        if self.settings.writes_back:
+            self._note_answers(everything)
         self._shared.ledger.end(ended)
         errors = [{"task": task, **outcome.failure} for _, task, outcome in ended if outcome.failure]
         return Answer([asked.prediction or [] for asked in everything], errors)
+
+    def _note_answers(self, everything: Sequence[Asked]) -> None:
+        """Note what questions the predictions in this answer answer."""
+        marks: dict[str, dict[str, str]] = {}
+        for asked in everything:
+            mark = question_of(asked.prediction) if asked.prediction else None
+            if mark and asked.request and not asked.request.interactive:
+                marks.setdefault(asked.request.project, {})[asked.request.task] = mark
+        for project, noted in marks.items():
+            self._answered.note(project, noted)
 
 
 def _is_stored(task: Task) -> bool:

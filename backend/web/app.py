@@ -1,11 +1,13 @@
 """The web application. This process holds neither torch nor a model."""
 
+import socket
 from contextlib import suppress
 from types import FrameType
 
 import uvicorn
 from fastapi import Depends, FastAPI
 
+from backend.exclusive import listen
 from backend.queue.connection import connect
 from backend.queue.shared_state import SharedState
 from backend.settings import Settings
@@ -51,16 +53,22 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def serve(settings: Settings) -> None:
-    """Serve until told to stop. Raises QueueUnavailableError if there is no Redis."""
+def serve(settings: Settings, descriptor: int | None = None) -> None:
+    """Serve until told to stop.
+
+    descriptor: of a socket that listens already, as of `refam-backend up`.
+    Raises ProgramError if the port is in use, and QueueUnavailableError if there is no Redis.
+    """
+    remedy = "Stop what uses it, or set REFAM_BACKEND_PORT."
+    given = descriptor is not None
+    listener = socket.socket(fileno=descriptor) if given else listen(settings.host, settings.port, remedy)
     shared = SharedState.over(connect(settings), settings)
+    shared.keyspace.announce()
     config = uvicorn.Config(
         create_app(shared, settings),
-        host=settings.host,
-        port=settings.port,
         log_config=None,
         access_log=settings.log_level == "DEBUG",
         server_header=False,
     )
     with suppress(KeyboardInterrupt):  # uvicorn raises it anew once it has stopped
-        _Server(config, shared).run()
+        _Server(config, shared).run([listener])

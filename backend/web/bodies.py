@@ -15,6 +15,7 @@ __all__ = [
     "ErrorBody",
     "HintBody",
     "PredictBody",
+    "ProjectBody",
     "RequestError",
     "SetupBody",
     "TaskBody",
@@ -77,6 +78,7 @@ class SetupBody(Struct):
 
     label_config: str = field(name="schema")
     project: str = ""  # its number, a dot, and when it was made
+    hostname: str = ""
 
     @property
     def project_number(self) -> str:
@@ -85,8 +87,8 @@ class SetupBody(Struct):
         return number if is_number(number) else ""
 
 
-class ProjectBody(Struct):
-    """A project, as far as it is used."""
+class ConfiguredProjectBody(Struct):
+    """A project, as far as it is used where its tasks are believed."""
 
     label_config: str
 
@@ -101,7 +103,7 @@ class TasksCreatedBody(Struct):
     """Body of /webhook for the action TASKS_CREATED."""
 
     tasks: list[TaskBody]
-    project: ProjectBody
+    project: ConfiguredProjectBody
     action: str = "TASKS_CREATED"
 
 
@@ -118,12 +120,19 @@ class HintBody(Struct):
     project: NumberBody
 
 
+class ProjectBody(Struct):
+    """Body of /webhook for the action PROJECT_UPDATED."""
+
+    project: NumberBody
+
+
 class ReasonBody(BaseModel):
     """What is wrong, and what to do about it."""
 
     field: str
     message: str
     remedy: str
+    annotator: str = ""
 
 
 class ErrorBody(BaseModel):

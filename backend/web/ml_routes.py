@@ -15,7 +15,9 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Request, Response
 from msgspec.structs import asdict
 from redis.exceptions import RedisError
 
+from backend.delivery.answered import Answered
 from backend.delivery.known_projects import KnownProjects
+from backend.delivery.schedule import Schedule
 from backend.label_studio.label_config import read_label_config
 from backend.queue.shared_state import SharedState
 from backend.settings import Settings
@@ -34,10 +36,11 @@ from backend.web.bodies import (
 )
 from backend.web.intake import Intake
 from backend.web.ml_backend import RefAMBackend
-from backend.web.webhook import Webhook
+from backend.web.webhook import AUTOMATIC_PAGES, Webhook
 
 __all__ = ["MLRoutes"]
 
+LOOK_PAUSE = 60  # seconds between two looks through a project that nobody asked for
 SPARE_THREADS = 16  # beside those that wait for a result
 
 
@@ -48,7 +51,9 @@ class MLRoutes:
         self._settings = settings
         self._access = access
         self._answering = Answering(shared, settings, timings)
-        self._projects = KnownProjects(shared.connection)
+        self._projects = KnownProjects(shared.keyspace)
+        self._notes = Answered(shared.keyspace)
+        self._schedule = Schedule(shared.jobs)
         self._webhook = Webhook(shared, settings, access)
         self._intake = Intake(settings, timings)
         self._threads = anyio.CapacityLimiter(settings.inline_waiters + SPARE_THREADS)
@@ -76,9 +81,9 @@ class MLRoutes:
 
         def check(raw: bytearray) -> Any:
             body = parse(SetupBody, raw)
-            read_label_config(body.label_config)
+            read_label_config(body.label_config).text_path(self._settings.text_field)
             if body.project_number:
-                background.add_task(self._remember, body.project_number)
+                background.add_task(self._remember, body.project_number, body.hostname)
             return {"model_version": self._settings.model_version}
 
         return await self._answered(request, check)
@@ -93,11 +98,15 @@ class MLRoutes:
         return await self._answered(request, work)
 
     async def webhook(self, request: Request, background: BackgroundTasks) -> dict[str, str]:
-        """Tasks are new. Label Studio gives up after a second, in the midst of somebody's import."""
+        """Tasks are new, or a project was changed. Label Studio gives up after a second; somebody waits for it."""
         trusted = self._webhook.is_trusted(request)
         async with AsyncExitStack() as kept:
             raw = await kept.enter_async_context(self._intake.body(request, self._webhook.limit(trusted)))
-            if parse(WebhookBody, raw).action != "TASKS_CREATED":
+            action = parse(WebhookBody, raw).action
+            if action == "PROJECT_UPDATED" and self._settings.writes_back:
+                await self._in_thread(partial(self._webhook.look_again, raw, trusted))
+                return {"status": "queued"}
+            if action != "TASKS_CREATED":
                 return {"status": "ignored"}
             if self._settings.writes_back:
                 await self._in_thread(partial(self._webhook.follow, raw, trusted))
@@ -128,7 +137,12 @@ class MLRoutes:
         answer = self._answering.answer(config, [asdict(task) for task in tasks], drawn, wait=wait)
         return vars(answer)  # dataclasses.asdict would copy all masks
 
-    def _remember(self, project: str) -> None:
-        """Beside the answer: without Redis, Label Studio shall still show "Connected", and within 3 s."""
+    def _remember(self, project: str, hostname: str) -> None:
+        """Beside the answer: without Redis, Label Studio shall still show "Connected", and within 3 s.
+
+        Of a retrieve whose tasks all have predictions, nothing but this is heard: what changed meanwhile is looked for.
+        """
         with suppress(RedisError):
-            self._projects.add(project)
+            self._projects.add(project, hostname)
+            if self._settings.writes_back and self._notes.may_look(project, LOOK_PAUSE):
+                self._schedule.schedule_look(project, most=AUTOMATIC_PAGES)

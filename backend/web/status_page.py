@@ -65,9 +65,9 @@ def status_routes(shared: SharedState, settings: Settings, access: Access) -> AP
         return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400, immutable"})
 
     @routes.post("/retry", dependencies=ours, responses={409: {"model": ErrorBody}})
-    def retry(project: str | None = None, task: str | None = None) -> dict[str, int]:
+    def retry(project: str | None = None, task: str | None = None, reason: str | None = None) -> dict[str, int]:
         try:
-            return {"retried": control.retry(_number("project", project), _number("task", task))}
+            return {"retried": control.retry(_number("project", project), _number("task", task), reason)}
         except SettingsError as error:
             raise RequestError(409, "LABEL_STUDIO_URL", "it or the token is not set.", str(error)) from None
 

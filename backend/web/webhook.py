@@ -1,4 +1,4 @@
-"""TASKS_CREATED: which of Label Studio's webhooks are believed, and what is done about them.
+"""TASKS_CREATED and PROJECT_UPDATED: which of Label Studio's webhooks are believed, and what is done about them.
 
 Label Studio's own webhook brings no password. So where tasks can be fetched from Label Studio, a webhook is a hint:
 only the numbers in it are used, and without the password only those of projects that have connected this backend, and
@@ -13,11 +13,12 @@ from backend.queue.priorities import Priority
 from backend.queue.shared_state import SharedState
 from backend.settings import Settings
 from backend.web.access import Access
-from backend.web.bodies import HintBody, RequestError, parse
+from backend.web.bodies import HintBody, ProjectBody, RequestError, parse
 
-__all__ = ["Webhook"]
+__all__ = ["AUTOMATIC_PAGES", "Webhook"]
 
 HINT_MAX_BYTES = 32 * 2**20  # of a webhook without password
+AUTOMATIC_PAGES = 100  # of 100 tasks each that are looked through unasked
 MAX_HINTS = 10_000  # jobs of up to 100 tasks each that may wait
 
 
@@ -26,7 +27,7 @@ class Webhook:
 
     def __init__(self, shared: SharedState, settings: Settings, access: Access) -> None:
         self._backlog = shared.backlog
-        self._projects = KnownProjects(shared.connection)
+        self._projects = KnownProjects(shared.keyspace)
         self._schedule = Schedule(shared.jobs)
         self._settings = settings
         self._access = access
@@ -51,6 +52,14 @@ class Webhook:
         if not trusted:
             self._check_hint(project)
         self._schedule.schedule_fetch(project, [task.id for task in hint.tasks])
+
+    def look_again(self, raw: bytearray, trusted: bool) -> None:
+        """A project was changed: have its predictions looked through. Raises RequestError if the hint is not
+        followed."""
+        project = str(parse(ProjectBody, raw).project.id)
+        if not trusted:
+            self._check_hint(project)
+        self._schedule.schedule_look(project, most=AUTOMATIC_PAGES)
 
     def _check_hint(self, project: str) -> None:
         if project not in self._projects:

@@ -11,7 +11,6 @@ import threading
 from datetime import timedelta
 from typing import Any
 
-from redis import Redis
 from redis.exceptions import RedisError
 from rq.executions import Execution
 from rq.timeouts import JobTimeoutException
@@ -19,6 +18,7 @@ from rq.utils import now
 from rq.worker import BaseWorker
 from rq.worker_registration import register
 
+from backend.queue.keyspace import Keyspace
 from backend.queue.known_jobs import KnownJob
 from backend.queue.takeover import Sweeper
 from backend.timings import Timings
@@ -33,14 +33,14 @@ STDERR = 2
 class Heartbeat:
     """A worker's heartbeat, watchdog and sweeper.
 
-    connection: not the worker's own, which waits for a Redis that is gone; this one must not.
+    keyspace: over a connection that is not the worker's own, which waits for a Redis that is gone; this one must not.
     """
 
-    def __init__(self, worker: BaseWorker, job_class: type[KnownJob], connection: Redis, timings: Timings) -> None:
+    def __init__(self, worker: BaseWorker, job_class: type[KnownJob], keyspace: Keyspace, timings: Timings) -> None:
         self._worker = worker
-        self._connection = connection
+        self._connection = keyspace.connection
         self._timings = timings
-        self._sweeper = Sweeper(connection, worker.queues, job_class)
+        self._sweeper = Sweeper(keyspace.connection, worker.queues, keyspace.key("taken"), job_class)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 

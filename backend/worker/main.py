@@ -16,13 +16,15 @@ from backend.images.prefetch import Prefetcher
 from backend.label_studio.client import Studio
 from backend.queue.job_names import JobName
 from backend.queue.known_jobs import Handler
+from backend.queue.release_0_1 import OldTasks
 from backend.queue.shared_state import SharedState
 from backend.settings import Settings
 from backend.timings import Timings
+from backend.worker.adoption import AdoptTasks
 from backend.worker.predict import Predict
 from backend.worker.predictor import Predictor, Segmenter
 from backend.worker.rq_worker import RefAMWorker
-from backend.worker.studio_jobs import FetchTasks, PostPrediction
+from backend.worker.studio_jobs import FetchTasks, LookThrough, PostPrediction
 from refam.config import RefAMConfig
 from refam.errors import RefAMError
 
@@ -61,13 +63,17 @@ def work(
         logger.error("The model cannot be loaded: %s", error)
         return 1
     shared.fleet.forget_problem(device)
+    shared.keyspace.announce()
     studio = Studio(settings, timeout=timings.request)
     kept = ImageCache(ImageLoader(settings, studio, interrupts=(JobTimeoutException,)), settings.image_cache_bytes)
     images = Prefetcher(kept, shared.jobs.upcoming, settings.prefetch)
     predictor = Predictor(segmenter, images, shared.gallery, settings)
-    handlers = bind(predictor, Desk.over(shared, studio, settings, timings))
+    desk = Desk.over(shared, studio, settings, timings)
+    if OldTasks(connection).count() and settings.writes_back:
+        desk.schedule.schedule_adoption()
+    handlers = bind(predictor, desk)
     try:
-        worker = RefAMWorker(connection, handlers, settings, timings)
+        worker = RefAMWorker(shared.keyspace, handlers, settings, timings)
         worker.work(burst=burst, logging_level=settings.log_level)
     except RedisError as error:
         logger.error("Redis is gone (%s).", type(error).__name__)
@@ -86,6 +92,8 @@ def bind(predictor: Predictor, desk: Desk) -> dict[JobName, Handler]:
         JobName.PREDICT: Predict(predictor, desk.shared, desk.settings),
         JobName.FETCH_TASKS: FetchTasks(desk),
         JobName.POST_PREDICTION: PostPrediction(desk),
+        JobName.LOOK_THROUGH: LookThrough(desk),
+        JobName.ADOPT_TASKS: AdoptTasks(desk),
     }
 
 

@@ -1,6 +1,7 @@
 """The job that predicts."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from rq import get_current_job
@@ -8,6 +9,7 @@ from rq.exceptions import AbandonedJobError
 from rq.job import Job
 from rq.timeouts import JobTimeoutException
 
+from backend.delivery.outbox import Outbox
 from backend.delivery.schedule import Schedule
 from backend.errors import TaskError, TemporaryError
 from backend.label_studio.request import TaskRequest
@@ -21,6 +23,8 @@ __all__ = ["Predict"]
 
 logger = logging.getLogger(__name__)
 
+OTHER_RELEASE = TaskError("job", "another release queued it, in words of its own.", "Ask for the task again.")
+
 
 class Predict:
     """Does the jobs called JobName.PREDICT."""
@@ -29,12 +33,15 @@ class Predict:
         self._predictor = predictor
         self._shared = shared
         self._schedule = Schedule(shared.jobs)
+        self._outbox = Outbox(shared.keyspace, shared.jobs)
         self._settings = settings
 
     def run(self, content: dict[str, Any]) -> dict[str, Any]:
         """Predict what a request asks for. Returns an Outcome as a dict; bad input is an outcome, too, and is not tried
         again. Raises TemporaryError where trying again may help."""
-        request = TaskRequest.from_json(content)
+        request = _read(content)
+        if request is None:
+            return self._start_over(get_current_job()).as_json()
         try:
             outcome = Outcome(prediction=self._predictor.predict(request))
             self._shared.counters.add(done=1, **self._predictor.newly_computed())
@@ -54,10 +61,21 @@ class Predict:
             job.retries_left = 0  # it would only take as long again
         if job.should_retry:
             return
-        request = TaskRequest.from_json(job.args[0])
+        request = _read(job.args[0])
+        if request is None:
+            self._start_over(job)
+            return
         job.meta["failure"] = self._fail(request, _reason(kind, error, self._settings)).failure
         job.save_meta()  # type: ignore[no-untyped-call]
         self._have_posted(request)
+
+    def _start_over(self, job: Job | None) -> Outcome:
+        """See to the tasks of a job that another release queued, in words of its own, from the beginning."""
+        if job:
+            for target in self._outbox.due(job.id):
+                self._schedule.schedule_fetch(target.project, [int(target.task)], again=True)
+                self._outbox.remove(job.id, target)
+        return Outcome(failure=OTHER_RELEASE.as_json())
 
     def _fail(self, request: TaskRequest, error: TaskError) -> Outcome:
         logger.warning("Task %s of project %s failed: %s", request.task, request.project, error)
@@ -71,6 +89,14 @@ class Predict:
         """Have the outcome brought to every task that it is due for; until the job has ended, tasks may be added."""
         if self._settings.writes_back and not request.interactive:
             self._schedule.schedule_post(request.job_id())
+
+
+def _read(content: Mapping[str, Any]) -> TaskRequest | None:
+    """What was asked; None if another release has queued it, and this one cannot read it."""
+    try:
+        return TaskRequest.from_json(content)
+    except (KeyError, TypeError):
+        return None
 
 
 def _reason(kind: type[BaseException], error: BaseException, settings: Settings) -> TaskError:

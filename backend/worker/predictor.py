@@ -1,7 +1,8 @@
 """Fetch the image, ask the segmenter, make the prediction."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +23,7 @@ from refam.heatmap import Point
 __all__ = ["Predictor", "Segmenter"]
 
 logger = logging.getLogger(__name__)
+Mask = NDArray[np.bool_]
 
 
 class Segmentation(Protocol):
@@ -64,15 +66,33 @@ class Predictor:
 
     def predict(self, request: TaskRequest) -> dict[str, Any]:
         """The prediction of one task. Raises TaskError, or TemporaryError where trying again may help."""
-        if request.model_version != self._settings.model_version:
+        # Queued before the settings were changed: the mask is made, and named, as this worker makes it.
+        request = replace(request, model_version=self._settings.model_version)
+        masks: list[tuple[Mask, float]] = []
+        for page in request.pages:
+            image = self._loader.load(page.image, request.image_field, request.task)
+            found = self._masks(image, page.expressions, request)
+            if not masks:
+                first = image, [mask for mask, _ in found]
+            masks += found
+        if not any(mask.any() for mask, _ in masks):
             raise TaskError(
-                "model_version",
-                f"the task was queued for {request.model_version}, but the worker runs {self._settings.model_version}.",
-                "Start web process and workers with the same REFAM_* settings.",
+                request.text_field,
+                "nothing in the image answers the text.",
+                "Describe it otherwise.",
+                annotator="Describe it otherwise.",
             )
-        image = self._loader.load(request.image, request.image_field)
+        made = prediction(request, masks)
+        if self._gallery.size and not request.interactive:
+            self._gallery.add(request, made["score"], thumbnail(*first))
+        return made
+
+    def _masks(
+        self, image: Image.Image, expressions: Sequence[Expression], request: TaskRequest
+    ) -> list[tuple[Mask, float]]:
+        """For each expression its mask on the image, bool [H, W], and its score in [0, 1]."""
         masks = []
-        for expression in request.expressions:
+        for expression in expressions:
             try:
                 segmentation = self._segment_sparingly(image, expression, request)
             except DeviceMemoryError:
@@ -82,16 +102,12 @@ class Predictor:
                     "Set REFAM_RESOLUTION lower or REFAM_SAM smaller, or leave the device to this worker alone.",
                 ) from None
             except ExpressionError as error:
-                raise TaskError(request.text_field, str(error), "Change the text.") from None
+                remedy = "Change the text."
+                raise TaskError(request.text_field, str(error), remedy, annotator=remedy) from None
             except ClickError as error:
-                raise TaskError("click", str(error), "Click again.") from None
+                raise TaskError("click", str(error), "Click again.", annotator="Click again.") from None
             masks.append((segmentation.mask, segmentation.score))
-        if not any(mask.any() for mask, _ in masks):
-            raise TaskError(request.text_field, "nothing in the image answers the text.", "Describe it otherwise.")
-        made = prediction(request, masks)
-        if self._gallery.size and not request.interactive:
-            self._gallery.add(request, made["score"], thumbnail(image, [mask for mask, _ in masks]))
-        return made
+        return masks
 
     def _segment_sparingly(self, image: Image.Image, expression: Expression, request: TaskRequest) -> Segmentation:
         """As _segment. Where memory is short, once more without caches; less than one image at a time there is not."""

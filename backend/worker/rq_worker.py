@@ -3,9 +3,9 @@
 import os
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from redis import Redis
 from redis.client import Pipeline
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -15,9 +15,10 @@ from rq.worker_registration import clean_worker_registry
 
 from backend.queue.connection import connect
 from backend.queue.job_names import JobName
+from backend.queue.keyspace import Keyspace
 from backend.queue.known_jobs import Handler, KnownJob
 from backend.queue.priorities import Priority
-from backend.queue.takeover import TAKEN, TakingQueue
+from backend.queue.takeover import TakingQueue
 from backend.settings import Settings
 from backend.timings import Timings
 from backend.worker.heartbeat import Heartbeat
@@ -33,22 +34,23 @@ class RefAMWorker(SimpleWorker):
     """
 
     def __init__(
-        self, connection: Redis, handlers: Mapping[JobName, Handler], settings: Settings, timings: Timings
+        self, keyspace: Keyspace, handlers: Mapping[JobName, Handler], settings: Settings, timings: Timings
     ) -> None:
         job_class = KnownJob.handled_by(handlers)
+        self._keyspace = keyspace
         super().__init__(
-            [priority.queue_name for priority in Priority],
+            [keyspace.queue(priority) for priority in Priority],
             name=f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}",
-            connection=connection,
+            connection=keyspace.connection,
             job_class=job_class,
-            queue_class=TakingQueue.with_life(timings.life),
+            queue_class=TakingQueue.taking(keyspace.key("taken"), timings.life),
             serializer=JSONSerializer,
             worker_ttl=timings.life,
         )
         self._settings = settings
         self._timings = timings
         self.device_is_broken = False
-        self._heartbeat = Heartbeat(self, job_class, connect(settings), timings)
+        self._heartbeat = Heartbeat(self, job_class, replace(keyspace, connection=connect(settings)), timings)
 
     @property
     def was_told_to_stop(self) -> bool:
@@ -60,6 +62,8 @@ class RefAMWorker(SimpleWorker):
         refam = self._settings.refam
         own = {
             "name": self.name,
+            "studio": self._keyspace.studio,
+            "label_studio": self._keyspace.address,
             "state": self.get_state(),
             "model_version": self._settings.model_version,
             "model": refam.model,
@@ -84,7 +88,7 @@ class RefAMWorker(SimpleWorker):
     def prepare_execution(self, job: Job) -> Any:
         """From here on the job is noted as running, no longer as taken."""
         execution = super().prepare_execution(job)
-        self.connection.zrem(TAKEN, job.id)
+        self.connection.zrem(self._keyspace.key("taken"), job.id)
         return execution
 
     def clean_registries(self) -> None:

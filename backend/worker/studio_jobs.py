@@ -1,16 +1,22 @@
 """The jobs that talk to Label Studio: fetch tasks that are new, and post predictions."""
 
 import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rq.exceptions import AbandonedJobError
 from rq.job import Job
 
-from backend.delivery.desk import Desk
+from backend.delivery.desk import Desk, OutdatedError
 from backend.errors import BackendError, LabelConfigError, RefusedError, TaskError
-from backend.label_studio.label_config import read_label_config
+from backend.label_studio.client import PAGE
+from backend.label_studio.label_config import LabelConfig
+from backend.label_studio.region_ids import question_mark
+from backend.label_studio.request import TaskRequest
+from backend.label_studio.task_reading import read_task
 from backend.queue.outcome import Outcome
 
-__all__ = ["FetchTasks", "PostPrediction"]
+__all__ = ["FetchTasks", "LookThrough", "PostPrediction"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +45,10 @@ class PostPrediction:
                 if outcome.prediction is not None and (wait := desk.deliver(target, outcome.prediction)):
                     waits.append(wait)
                     continue
+            except OutdatedError:
+                desk.schedule.schedule_fetch(target.project, [int(target.task)])
+                desk.outbox.remove(job_id, target)
+                continue
             except RefusedError as error:
                 ended = Outcome(failure=error.as_json())
             except BackendError as error:
@@ -76,7 +86,7 @@ class FetchTasks:
         self._desk = desk
 
     def run(self, project: str, ids: list[int], again: bool = False) -> None:
-        """Fetch tasks and queue those without a prediction. What Label Studio does not know is left out.
+        """Fetch tasks and queue those without a prediction. What Label Studio does not know has failed.
 
         While the queue is full, the tasks' numbers wait, which take a few bytes each.
         again: also what failed a moment ago.
@@ -86,26 +96,31 @@ class FetchTasks:
             desk.schedule.schedule_fetch(project, ids, again=again, after=desk.timings.full)
             return
         try:
-            config = desk.studio.project(project)["label_config"]
-            read_label_config(config)
+            config = desk.label_config(project)
         except (RefusedError, LabelConfigError) as error:
             ledger.end([(project, str(task), Outcome(failure=error.as_json())) for task in ids])
             return
-        lacking, unknown, errors = [], [], []
-        for task in desk.studio.tasks(project, ids=ids):
+        tasks = desk.studio.tasks(project, ids=ids)
+        for number in set(ids) - {task["id"] for task in tasks}:
+            desk.fail(project, number, desk.studio.unknown_task(project, str(number)))
+        lacking, unread, errors = [], [], []
+        for task in tasks:
             try:
-                if desk.lacks_prediction(task):
-                    lacking.append(task)
+                request = read_task(task, config, desk.settings, project)
+                if request and desk.lacks_prediction(task, request):
+                    lacking.append(request)
+                else:
+                    ledger.end([(project, str(task["id"]), Outcome())])
+            except TaskError as error:
+                desk.fail(project, task["id"], error)
             except BackendError as error:
-                unknown.append(task["id"])
+                unread.append(task["id"])
                 errors.append(error)
-        desk.queue_tasks(project, config, lacking, again=again)
-        needless = set(ids) - {task["id"] for task in lacking} - set(unknown)
-        ledger.end((project, str(task), Outcome()) for task in needless)
-        if unknown and len(unknown) == len(ids):
+        desk.queue(lacking, again=again)
+        if unread and len(unread) == len(ids):
             raise errors[0]
-        if unknown:  # these alone are fetched again, so that a page gets done however many requests fail
-            desk.schedule.schedule_fetch(project, unknown, again=again, after=desk.timings.soon)
+        if unread:  # these alone are fetched again, so that a page gets done however many requests fail
+            desk.schedule.schedule_fetch(project, unread, again=again, after=desk.timings.soon)
 
     def on_failure(self, job: Job, kind: type[BaseException], error: BaseException) -> None:
         """Called after each exception of `run`. Records the last one for all its tasks."""
@@ -114,6 +129,45 @@ class FetchTasks:
         project, ids, *_ = job.args
         failure = _failure(kind, error, "read from Label Studio")
         self._desk.shared.ledger.end([(project, str(task), failure) for task in ids])
+
+
+class LookThrough:
+    """Does the jobs called JobName.LOOK_THROUGH."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def run(self, project: str, page: int, most: int) -> None:
+        """Queue the tasks of a page whose prediction answers what they asked before, and go on with the next page."""
+        desk = self._desk
+        config = desk.label_config(project)
+        tasks = desk.studio.tasks(project, page)
+        outdated = [
+            request for task, request in self._suspects(project, tasks, config) if desk.is_outdated(task, request)
+        ]
+        desk.queue(outdated)
+        desk.answered.found(project, len(outdated), anew=page == 1)
+        if len(tasks) == PAGE and page < most:
+            desk.schedule.schedule_look(project, page=page + 1, most=most)
+
+    def on_failure(self, job: Job, kind: type[BaseException], error: BaseException) -> None:
+        """Called after each exception of `run`. The next look finds what this one did not."""
+        logger.warning("Project %s is not looked through: %s", job.args[0], error)
+
+    def _suspects(
+        self, project: str, tasks: Sequence[Mapping[str, Any]], config: LabelConfig
+    ) -> Iterator[tuple[Mapping[str, Any], TaskRequest]]:
+        """Tasks that ask something else than what their prediction is known to answer. What cannot be used is left out:
+        the reason was said when it was asked for."""
+        marks = self._desk.answered.marks(project, [str(task["id"]) for task in tasks])
+        for task, mark in zip(tasks, marks, strict=True):
+            if mark:
+                try:
+                    request = read_task(task, config, self._desk.settings, project)
+                except TaskError:
+                    continue
+                if request and question_mark(request) != mark:
+                    yield task, request
 
 
 def _failure(kind: type[BaseException], error: BaseException, what: str) -> Outcome:

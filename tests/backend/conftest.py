@@ -17,6 +17,7 @@ from backend.queue.connection import connect
 from backend.queue.counters import Counters
 from backend.queue.fleet import Fleet
 from backend.queue.job_queue import JobQueue
+from backend.queue.keyspace import Keyspace
 from backend.queue.shared_state import SharedState
 from backend.queue.task_ledger import TaskLedger
 from backend.settings import PREFIX, Settings, load_settings, variables
@@ -72,6 +73,11 @@ def connection(settings: Settings, redis_socket: Path) -> Iterator[Redis]:
 @pytest.fixture
 def shared(connection: Redis, settings: Settings) -> SharedState:
     return SharedState.over(connection, settings)
+
+
+@pytest.fixture
+def keyspace(shared: SharedState) -> Keyspace:
+    return shared.keyspace
 
 
 @pytest.fixture
@@ -175,12 +181,12 @@ def desk(settings: Settings, shared: SharedState) -> Desk:
 
 
 @pytest.fixture
-def run_later(run_jobs: Callable[[], None], connection: Redis) -> Callable[[], None]:
+def run_later(run_jobs: Callable[[], None], connection: Redis, shared: SharedState) -> Callable[[], None]:
     """Runs what waits for a later time, as the sweeper would, which burst mode lacks; claims have ended by then."""
 
     def run() -> None:
         expire_claims(connection)
-        for each in rq_queues(connection):
+        for each in rq_queues(shared.keyspace):
             for job_id in each.scheduled_job_registry.get_job_ids():
                 each.scheduled_job_registry.requeue(job_id)
         run_jobs()

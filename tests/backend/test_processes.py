@@ -176,10 +176,17 @@ def test_a_missing_model_is_said_and_tasks_wait_for_a_worker_that_has_it(process
     assert web.get("/status").json()["problems"] == []
 
 
-def test_credentials_are_not_logged(processes, environment, web, fleet):
-    secrets = ("hush-user", "hush-query", "hush-key")
-    environment.setenv("LABEL_STUDIO_API_KEY", secrets[2])
-    processes.stub_worker(fleet, REFAM_BACKEND_LOG_LEVEL="DEBUG", LABEL_STUDIO_URL="http://127.0.0.1:1")
+@pytest.fixture
+def secret_key(environment):
+    """A token for a Label Studio that is not there."""
+    environment.setenv("LABEL_STUDIO_URL", "http://127.0.0.1:1")
+    environment.setenv("LABEL_STUDIO_API_KEY", "hush-key")
+    return "hush-key"
+
+
+def test_credentials_are_not_logged(processes, secret_key, web, fleet):
+    secrets = ("hush-user", "hush-query", secret_key)
+    processes.stub_worker(fleet, REFAM_BACKEND_LOG_LEVEL="DEBUG")
     for image in (f"https://{secrets[0]}@example.invalid/a.png", f"http://127.0.0.1:2/a.png?token={secrets[1]}"):
         web.post("/predict", json=body(task(1, "left", image=image)))
     log = processes.log.read_text()
@@ -212,7 +219,7 @@ def test_up_starts_all_restarts_what_dies_and_stops_all(processes, running_up, e
 
     second = processes.start("-m", "backend", "up")
     assert second.wait(20) == 1
-    assert "Another `refam-backend up`" in processes.log.read_text()
+    assert "in use by another one. Stop the other `refam-backend up`" in processes.log.read_text()
 
     os.kill(connection.info("server")["process_id"], signal.SIGKILL)
     eventually(lambda: "redis stopped; starting it again" in processes.log.read_text())

@@ -10,8 +10,9 @@ from backend.delivery.outbox import Outbox
 from backend.label_studio.client import PAGE, Studio
 from backend.queue.priorities import Priority
 from tests.bench.measurement import MIB, Measurement
-from tests.bench.stack import CONFIG, PROJECT, Stack, running
+from tests.bench.stack import PROJECT, Stack, running
 from tests.support.rq_queues import rq_queue
+from tests.support.tasks import request_of
 
 __all__ = ["BENCHMARKS"]
 
@@ -51,8 +52,8 @@ def _prelabel_peak(count: int) -> int:
 
 def _written(stack: Stack) -> Iterator[None]:
     """At each step, note what is due as written."""
-    redis = stack.shared.connection
-    outbox, batch = Outbox(redis, stack.shared.jobs), rq_queue(redis, Priority.BATCH)
+    keyspace = stack.shared.keyspace
+    outbox, batch = Outbox(keyspace, stack.shared.jobs), rq_queue(keyspace, Priority.BATCH)
     while True:
         for job in batch.get_job_ids():
             if targets := outbox.due(job):
@@ -78,7 +79,8 @@ def _enqueue(count: int) -> tuple[float, float]:
         before = redis.info("memory")["used_memory"]
         start = time.perf_counter()
         for first in range(1, count + 1, PAGE):
-            desk.queue_tasks(str(PROJECT), CONFIG, [_task(number) for number in range(first, first + PAGE)])
+            tasks = map(_task, range(first, first + PAGE))
+            desk.queue([request_of(task, stack.settings, project=str(PROJECT)) for task in tasks])
         seconds = time.perf_counter() - start
         if stack.shared.backlog.waiting(Priority.BATCH) != count:
             raise RuntimeError("not all tasks were queued")

@@ -22,7 +22,6 @@ from backend.demo.programs import free_port
 from backend.errors import QueueUnavailableError
 from backend.queue.connection import connect
 from backend.queue.shared_state import SharedState
-from backend.queue.takeover import TAKEN
 from backend.settings import Settings, variables
 from tests.chaos.real_studio import real_studio
 from tests.chaos.saboteur import Saboteur
@@ -184,7 +183,9 @@ def _is_idle(shared: SharedState) -> bool:
         if any(number for depth in shared.backlog.depths().values() for number in depth.values()):
             return False
         redis = shared.connection
-        return not redis.zcard(TAKEN) and next(redis.scan_iter("refam:due:*", 1000), None) is None
+        return (
+            not redis.zcard(shared.keyspace.key("taken")) and next(redis.scan_iter("refam:*:due:*", 1000), None) is None
+        )
     except RedisError:
         return False
 

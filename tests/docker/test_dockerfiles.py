@@ -48,7 +48,7 @@ def test_hadolint_would_find_something(tmp_path: Path) -> None:
 @each
 def test_base_image_is_pinned_to_a_release_that_fits_the_project(dockerfile: Path) -> None:
     (base,) = arguments(dockerfile, "FROM")
-    assert re.fullmatch(r"python:3\.11\.\d+-slim-[a-z]+", base)
+    assert re.fullmatch(r"python:3\.13\.\d+-slim-[a-z]+", base)
 
 
 @each

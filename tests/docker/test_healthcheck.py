@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from backend.queue.connection import connect
+from backend.queue.keyspace import Keyspace
 from backend.settings import Settings
 from backend.supervisor.redis_server import RedisServer
 from backend.timings import Timings
@@ -80,7 +81,7 @@ def worker_health(settings: Settings) -> subprocess.CompletedProcess[str]:
 
 def test_worker_is_well_while_it_gives_heartbeats(settings: Settings) -> None:
     nobody = worker_health(settings)
-    worker = RefAMWorker(connect(settings), {}, settings, Timings())
+    worker = RefAMWorker(Keyspace.over(connect(settings), settings), {}, settings, Timings())
     worker.register_birth()
     running = worker_health(settings)
     long_ago = datetime.now(UTC) - timedelta(minutes=1)

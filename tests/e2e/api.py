@@ -42,7 +42,7 @@ class Api:
 
     def tasks(self, project: int) -> list[dict[str, Any]]:
         # "task_only" keeps Label Studio from asking the backend for predictions
-        path = f"/api/tasks?project={project}&page_size=1000&fields=task_only"
+        path = f"/api/tasks?project={project}&page_size=1000&fields=task_only&resolve_uri=false"
         return list(self.ask("GET", path)["tasks"])
 
     def predictions(self, task: int) -> list[dict[str, Any]]:

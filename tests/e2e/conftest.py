@@ -54,7 +54,15 @@ def token(studio: LocalStudio) -> str:
 
 
 @pytest.fixture(scope="session")
-def backend(studio: LocalStudio, token: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+def s3_port() -> int:
+    """Port of the S3 server, whose private address the backend must be told of."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def backend(
+    studio: LocalStudio, token: str, s3_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Backend]:
     folder = tmp_path_factory.mktemp("backend")
     settings = {
         "LABEL_STUDIO_URL": studio.url,
@@ -63,6 +71,7 @@ def backend(studio: LocalStudio, token: str, tmp_path_factory: pytest.TempPathFa
         "BASIC_AUTH_PASS": PASSWORD,
         f"{PREFIX}STATE_DIR": str(folder),
         f"{PREFIX}PORT": str(free_port()),
+        f"{PREFIX}IMAGE_HOSTS": f"*,127.0.0.1:{s3_port}",
     }
     with backend_running(settings, folder / "backend.log") as address:
         own = Settings.model_validate(settings)

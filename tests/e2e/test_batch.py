@@ -185,7 +185,7 @@ def test_the_backend_stays_connected_while_500_tasks_are_queued(unconnected, joi
     start = time.monotonic()
     api.retrieve(unconnected, tasks)
     assert time.monotonic() - start < SECONDS
-    batch = rq_queue(backend.shared.connection, Priority.BATCH)
+    batch = rq_queue(backend.shared.keyspace, Priority.BATCH)
     eventually(lambda: batch.count > FLOOD * 0.8)
     try:
         for _ in range(10):

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from refam.clicks import Box, Clicks
 from refam.evaluate import intersection_over_union
 from refam.heatmap import Point
+from refam.tiny import NOTICE, SWITCH
 from tests.e2e.editor import read_mask
 from tests.e2e.running import PASSWORD, SCREENSHOTS, USER, run_command
 
@@ -65,7 +66,8 @@ def test_a_typed_prompt_is_answered_with_its_mask(opened, editor, sample, refam)
     opened(entry, WORDLESS)
     editor.type_prompt(entry.text)
     suggested = editor.wait_for_suggestion()
-    assert editor.texts() == [entry.text]
+    typed, notice = editor.texts()
+    assert (typed, notice) == (entry.text, f"⚠ {NOTICE} {SWITCH}")
     expected = refam.segment(entry.image, entry.text).mask
     assert intersection_over_union(suggested, expected) >= 0.99
     editor.accept()
@@ -122,9 +124,10 @@ def test_why_there_is_no_mask_is_shown_to_the_annotator(opened, editor, sample):
     opened(sample[1], WORDLESS)
     editor.type_prompt(WORDLESS)
     editor.page.wait_for_selector("text=⚠")
-    typed, reason = editor.texts()
-    assert typed == WORDLESS
-    assert reason.startswith("⚠ text:")
+    typed, notice, reason = editor.texts()
+    assert (typed, notice) == (WORDLESS, f"⚠ {NOTICE} {SWITCH}")
+    assert reason.startswith(f"⚠ No word in {WORDLESS!r} names a thing")
+    assert reason.endswith("Change the text.")
 
 
 def test_an_edited_mask_is_submitted_and_read_back(opened, editor, sample, api, backend):

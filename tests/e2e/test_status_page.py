@@ -34,20 +34,24 @@ def row(page, title, *cells):
     """The row of a section's table that begins with these cells."""
     found = section(page, title).locator("tbody tr")
     for number, cell in enumerate(cells, 1):
-        found = found.filter(has=page.locator(f"td:nth-child({number}):text-is('{cell}')"))
+        found = found.filter(
+            has=page.locator(f"td:nth-child({number}):text-is('{cell}'), td:nth-child({number}) :text-is('{cell}')")
+        )
     return found
 
 
 def test_a_failed_task_is_retried_with_its_button(project, api, studio, sample, status_page):
     entry, late = sample[0], "late.png"
     (task,) = api.add_tasks(project, [(late, entry.text)])
-    failed = row(status_page, "Failed tasks", project, task)
+    failed = section(status_page, "Failed tasks").locator("tbody tr").filter(has_text="image: ").first
     failed.wait_for()
-    assert failed.locator("td").nth(2).inner_text().startswith("image: ")
+    example = failed.get_by_role("link").last
+    assert example.inner_text() == str(task)
+    assert str(example.get_attribute("href")).endswith(f"/projects/{project}/data?task={task}")
     assert section(status_page, "Queue").locator("tbody tr").count() == 3
 
     shutil.copy(studio.files / entry.picture.name, studio.files / late)
-    failed.get_by_role("button", name="Retry").click()
+    failed.get_by_role("button", name="Retry all 1").click()
     failed.wait_for(state="detached")
     eventually(lambda: api.per_task(project) == [1])
     shown = section(status_page, "Last masks").locator("figure").filter(has_text=f"task {task} ")
@@ -58,13 +62,17 @@ def test_a_failed_task_is_retried_with_its_button(project, api, studio, sample, 
 def test_waiting_tasks_are_cancelled_with_a_button(project, api, backend, sample, status_page):
     names = [sample[n % len(sample)].picture.name for n in range(WAITING)]
     tasks = api.add_tasks(project, [(name, f"the ball {n}") for n, name in enumerate(names)])
-    row(status_page, "Projects", project).get_by_role("button", name="Cancel waiting").click()
+    title = f"{project} {api.ask('GET', f'/api/projects/{project}/')['title']}"
+    row(status_page, "Projects", title).get_by_role("button", name="Cancel waiting").click()
     eventually(lambda: not any(sum(depth.values()) for depth in backend.shared.backlog.depths().values()))
     cancelled = [entry for entry in backend.shared.ledger.failures.newest() if entry["project"] == str(project)]
     assert cancelled
     assert {entry["message"] for entry in cancelled} == {"cancelled."}
     eventually(lambda: sum(api.per_task(project)) == len(tasks) - len(cancelled))
-    row(status_page, "Failed tasks", project, cancelled[0]["task"]).wait_for()
+    group = section(status_page, "Failed tasks").locator("tbody tr").filter(has_text="cancelled.").first
+    group.get_by_text(str(len(cancelled)), exact=True).wait_for()
+    section(status_page, "Failed tasks").locator("summary").click()
+    row(status_page, "Failed tasks", title, cancelled[0]["task"]).wait_for()
 
 
 def test_the_page_is_for_those_who_know_the_password(backend):

@@ -1,11 +1,14 @@
 """Tasks in the stand-in for Label Studio, and what it holds of them in the end."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from redis import Redis
 
+from backend.delivery.desk import Desk
+from backend.label_studio.request import TaskRequest
 from tests.support.label_studio import LabelStudio
-from tests.support.tasks import CONFIG, data_uri, png
+from tests.support.tasks import CONFIG, data_uri, png, request_of
 
 IMAGE = data_uri(png())
 
@@ -26,7 +29,14 @@ def stale_request(studio: LabelStudio, numbers: list[int]) -> dict[str, Any]:
     return {"tasks": tasks, "project": "7.1", "label_config": CONFIG, "params": {"context": None}}
 
 
+def queue_tasks(desk: Desk, tasks: Sequence[dict[str, Any]], *, replace: bool = False) -> list[TaskRequest]:
+    """Have tasks of project 7 predicted and their predictions posted."""
+    requests = [request_of(task, desk.settings) for task in tasks]
+    desk.queue(requests, replace=replace)
+    return requests
+
+
 def expire_claims(connection: Redis) -> None:
     """Let all claims end now."""
-    for key in connection.keys("refam:claim:*"):
+    for key in connection.keys("refam:*:claim:*"):
         connection.delete(key)

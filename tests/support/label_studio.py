@@ -10,6 +10,8 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from email.parser import BytesParser
+from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -37,6 +39,7 @@ class LabelStudio:
         self.configs: dict[int, str] = {}
         self.tasks: dict[int, dict[str, Any]] = {}
         self.predictions: dict[int, dict[str, Any]] = {}
+        self.uploads: dict[str, bytes] = {}
         self.annotations: dict[int, list[int | dict[str, Any]]] = {}
         self.views: dict[int, Callable[[dict[str, Any]], bool]] = {}
         self.requests: list[tuple[str, str]] = []
@@ -106,11 +109,32 @@ class LabelStudio:
                     return action(self, *map(int, match.groups()), query=query, body=body)
         return 404, {"detail": "Not found."}
 
+    def import_tasks(self, project: int, query: dict[str, str], body: Any, **_: Any) -> Answer:
+        """JSON makes tasks. A file is kept, also where the answer is an error: the config shows more than a picture."""
+        if isinstance(body, list):
+            numbers = self.add_tasks(project, [entry["data"] for entry in body])
+            for number, entry in zip(numbers, body, strict=True):
+                self.tasks[number]["meta"] = entry.get("meta") or {}
+            return 201, {"task_count": len(body)}
+        assert query == {"commit_to_project": "false"}
+        name, content = body
+        stored = f"upload/{project}/{len(self.uploads):08x}-{name}"
+        self.uploads[f"/data/{stored}"] = content
+        if self.configs[project].count('value="$') > 1:
+            reason = "Your label config has more than one data key and direct file upload supports only one data key."
+            text = f"Failed to parse input file {stored.rpartition('/')[2]}: {reason}"
+            return 400, {"detail": "Validation error", "validation_errors": {"non_field_errors": [text]}}
+        return 201, {"file_upload_ids": [len(self.uploads)], "task_count": 0}
+
+    def get_upload(self, number: int, **_: Any) -> Answer:
+        return 200, {"id": number, "file": list(self.uploads)[number - 1].removeprefix("/data/")}
+
     def get_project(self, project: int, **_: Any) -> Answer:
         if project not in self.configs:
             return 404, {"detail": "Not found."}
         number = sum(task["project"] == project for task in self.tasks.values())
-        return 200, {"id": project, "label_config": self.configs[project], "task_number": number}
+        about = {"id": project, "title": f"project {project}", "label_config": self.configs[project]}
+        return 200, {**about, "task_number": number}
 
     def list_tasks(self, query: dict[str, str], **_: Any) -> Answer:
         assert query["fields"] == "task_only"
@@ -154,6 +178,8 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("GET", r"/api/predictions/", LabelStudio.list_predictions),
     ("DELETE", r"/api/predictions/(\d+)/", LabelStudio.delete_prediction),
     ("POST", r"/api/projects/(\d+)/import/predictions", LabelStudio.import_predictions),
+    ("POST", r"/api/projects/(\d+)/import", LabelStudio.import_tasks),
+    ("GET", r"/api/import/file-upload/(\d+)", LabelStudio.get_upload),
 ]
 
 
@@ -162,6 +188,12 @@ class Replier(BaseHTTPRequestHandler):
 
     def answer(self, raw: bytes) -> Answer:
         raise NotImplementedError
+
+    def file(self, raw: bytes) -> tuple[str, bytes]:
+        """Name and content of the file in a form."""
+        head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
+        (part,) = BytesParser(policy=HTTP).parsebytes(head + raw).iter_parts()
+        return str(part.get_filename()), bytes(part.get_payload(decode=True))
 
     def handle_any(self) -> None:
         status, content = self.answer(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
@@ -193,7 +225,13 @@ def _handler(studio: LabelStudio) -> type[Replier]:
     class Handler(Replier):
         def answer(self, raw: bytes) -> Answer:
             url = urlsplit(self.path)
-            body = json.loads(raw) if raw else None
+            body = (
+                self.file(raw)
+                if "multipart" in self.headers.get("Content-Type", "")
+                else json.loads(raw)
+                if raw
+                else None
+            )
             studio.requests.append((self.command, self.path))
             if url.path == "/api/token/refresh/":
                 return (200, {"access": ACCESS}) if body == {"refresh": PAT} else (401, {"detail": "Token is invalid"})

@@ -50,7 +50,9 @@ def request_of(
     project: str = "7",
 ) -> TaskRequest:
     """What a task asks for, of a project with this label config."""
-    return read_task(task, read_label_config(config), settings, project, interaction)
+    request = read_task(task, read_label_config(config), settings, project, interaction)
+    assert request is not None
+    return request
 
 
 def body(*tasks: dict[str, Any], config: str = CONFIG, context: dict[str, Any] | None = None) -> dict[str, Any]:

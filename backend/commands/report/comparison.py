@@ -6,7 +6,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, product
 from statistics import fmean, median
 from typing import Any
 
@@ -27,12 +27,14 @@ EDITED = ("manual", "prediction-changed")  # origins of regions that the annotat
 class Case:
     """One label of one prediction beside one annotation, ordered from the best to the worst.
 
+    page: of a list of images, from 0; None where the task has one image.
     predicted, submitted: packed bits of masks [H, W].
     """
 
     badness: float
     number: int  # of the comparison, so that no two cases are equal
     task: Mapping[str, Any] = field(compare=False)
+    page: int | None = field(compare=False)
     version: str = field(compare=False)
     label: str = field(compare=False)
     shape: tuple[int, int] = field(compare=False)
@@ -113,17 +115,19 @@ class Comparison:
         """Compare each prediction of a task with each submitted annotation."""
         self.submitted += 1
         self.unpredicted += not predictions
-        for annotation in annotations:
-            for prediction in predictions:
+        for annotation, prediction in product(annotations, predictions):
+            for page in _pages(prediction, annotation):
                 try:
-                    self._compare(task, prediction, annotation)
+                    self._compare(task, page, prediction, annotation)
                 except MaskError as error:
                     logger.warning("Task %s is left out: %s.", task["id"], error)
                     self.unreadable.append(str(task["id"]))
 
-    def _compare(self, task: Mapping[str, Any], prediction: Mapping[str, Any], annotation: Mapping[str, Any]) -> None:
-        predicted = _masks(prediction, self.max_pixels)
-        submitted = _masks(annotation, self.max_pixels)
+    def _compare(
+        self, task: Mapping[str, Any], page: int | None, prediction: Mapping[str, Any], annotation: Mapping[str, Any]
+    ) -> None:
+        predicted = _masks(prediction, page, self.max_pixels)
+        submitted = _masks(annotation, page, self.max_pixels)
         shapes = {mask.shape for mask in (*predicted.values(), *submitted.values())}
         if len(shapes) > 1:
             raise MaskError("prediction and annotation differ in size")
@@ -141,7 +145,7 @@ class Comparison:
                 nothing = np.zeros(shape, bool)
                 masks = predicted.get(label, nothing), submitted.get(label, nothing)
                 first, second = map(np.packbits, masks)
-                self._keep(Case(1 - iou, next(self._numbers), task, version, label, shape, first, second))
+                self._keep(Case(1 - iou, next(self._numbers), task, page, version, label, shape, first, second))
         tally.unchanged += _derives(prediction, annotation) and bool(ious) and min(ious) == 1
 
     @staticmethod
@@ -161,9 +165,16 @@ class Comparison:
             heapq.heappushpop(self.cases, case)
 
 
-def _masks(content: Mapping[str, Any], max_pixels: int) -> dict[str, Mask]:
-    """Those of a prediction or annotation that are not empty."""
-    masks = masks_by_label(content.get("result") or [], max_pixels)
+def _pages(*contents: Mapping[str, Any]) -> list[int | None]:
+    """The pages of a list of images that any of these has results for; [None] for a single image."""
+    found = {result.get("item_index") for content in contents for result in content.get("result") or []}
+    return sorted(found - {None}) or [None]
+
+
+def _masks(content: Mapping[str, Any], page: int | None, max_pixels: int) -> dict[str, Mask]:
+    """Those of a prediction or annotation on one page that are not empty."""
+    results = [result for result in content.get("result") or [] if result.get("item_index") in (page, None)]
+    masks = masks_by_label(results, max_pixels)
     return {label: mask for label, mask in masks.items() if mask.any()}
 
 

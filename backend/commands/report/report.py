@@ -18,6 +18,7 @@ from backend.commands.report.pages import draw, write_pages
 from backend.errors import TaskError, TemporaryError
 from backend.images.loader import ImageLoader
 from backend.label_studio.client import Studio
+from backend.label_studio.data_paths import look_up
 from backend.label_studio.label_config import LabelConfig, read_label_config
 from backend.settings import Settings
 from backend.timings import Timings
@@ -93,8 +94,10 @@ def _show(case: Case, config: LabelConfig, loader: ImageLoader, settings: Settin
     data, number = case.task["data"], case.task["id"]
     image = problem = None
     try:
-        image = loader.load(str(data.get(config.image_field)), config.image_field)
-    except (TaskError, TemporaryError) as error:
+        found = look_up(data, config.image_path)
+        reference = found if case.page is None else found[case.page]
+        image = loader.load(str(reference), config.image_path, str(number))
+    except (TaskError, TemporaryError, LookupError, TypeError) as error:
         problem = str(error)
     picture = f"worst/task_{number}_{case.number}.jpg"
     draw(image, *case.masks(), folder / picture)
@@ -103,7 +106,7 @@ def _show(case: Case, config: LabelConfig, loader: ImageLoader, settings: Settin
         "version": case.version,
         "label": case.label,
         "iou": round(case.iou, 4),
-        "text": str(data.get(settings.text_field or config.text_field or "text", ""))[:500],
+        "text": str(look_up(data, config.text_path(settings.text_field) or "text") or "")[:500],
         "address": f"{settings.label_studio_url}/projects/{case.task['project']}/data?task={number}",
         "picture": picture,
         "image_problem": problem,

@@ -122,7 +122,7 @@ def test_label_studio_may_fail_for_a_while(studio, settings, fleet, processes):
 
 
 def test_no_more_than_the_window_is_underway_and_shared_images_are_adjacent(
-    studio, settings, processes, monkeypatch, fleet, connection, backlog
+    studio, settings, processes, monkeypatch, fleet, connection, backlog, shared
 ):
     monkeypatch.setattr(module, "PAGE", 5)
     monkeypatch.setattr(module, "WINDOW", 10)
@@ -130,8 +130,8 @@ def test_no_more_than_the_window_is_underway_and_shared_images_are_adjacent(
     with ThreadPoolExecutor(1) as pool:
         ended = pool.submit(prelabel, settings, Selection("7"), Console(quiet=True))
         eventually(lambda: backlog.depths()["batch"]["waiting"] == 10)
-        waiting = rq_queue(connection, Priority.BATCH).jobs
-        images = [job.args[0]["image"] for job in waiting[:5]]
+        waiting = rq_queue(shared.keyspace, Priority.BATCH).jobs
+        images = [job.args[0]["pages"][0]["image"] for job in waiting[:5]]
         assert images == sorted(images)
         processes.stub_worker(fleet)
         most = 0
@@ -175,7 +175,7 @@ def test_retrieve_webhook_and_prelabel_at_the_same_time(studio, settings, proces
         assert work[2].result().json() == {"status": "queued"}
         for each in work[3:]:
             each.result()
-    eventually(lambda: not connection.keys("refam:due:*"), 60)
+    eventually(lambda: not connection.keys("refam:*:due:*"), 60)
     once(studio, numbers)
 
 

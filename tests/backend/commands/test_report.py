@@ -39,8 +39,8 @@ def mask(left, right):
 
 
 def result(covered, label="cat", origin=None):
-    control = Control("tag", "brushlabels", ("cat", "dog"))
-    found = list(regions(covered, control, label, score=0.5, image_tag="image", seed=label))
+    control = Control("tag", "brushlabels", ())
+    found = list(regions(covered, control, label, score=0.5, image_tag="image"))
     return [{**region, "origin": origin} if origin else region for region in found]
 
 

@@ -6,8 +6,8 @@ from backend.delivery.claims import Claims, Target
 from tests.support.deliveries import expire_claims
 
 
-def test_claims_are_exclusive_until_they_expire(settings, connection):
-    claims, target = Claims(connection), Target("7", "1")
+def test_claims_are_exclusive_until_they_expire(keyspace, connection):
+    claims, target = Claims(keyspace), Target("7", "1")
     assert all(claims.claim([target, Target("7", "2")], "v", 0.2))
     assert claims.claim([target], "w", 60) != [None]
     assert 0 <= claims.claimed_for(target, "v") <= 0.2
@@ -16,8 +16,8 @@ def test_claims_are_exclusive_until_they_expire(settings, connection):
     assert claims.claim([target], "v", 60) == [None]
 
 
-def test_who_lost_a_claim_neither_releases_nor_prolongs_the_next_owners(settings, connection):
-    claims, target = Claims(connection), Target("7", "1")
+def test_who_lost_a_claim_neither_releases_nor_prolongs_the_next_owners(keyspace, connection):
+    claims, target = Claims(keyspace), Target("7", "1")
     (first,) = claims.claim([target], "v", 60)
     assert claims.extend(first, 60)
     expire_claims(connection)

@@ -10,7 +10,7 @@ from backend.delivery.claims import Target
 from backend.settings import load_settings
 from backend.web.answers import ANSWERED
 from backend.web.app import create_app
-from tests.support.deliveries import once, stale_request, texts
+from tests.support.deliveries import once, queue_tasks, stale_request, texts
 from tests.support.tasks import CONFIG
 
 
@@ -97,13 +97,13 @@ def test_without_a_label_studio_nothing_is_written(environment, queue, studio, s
     settings = load_settings()
     client = TestClient(create_app(shared, settings))
     client.post("/predict", json=stale_request(studio, studio.add_tasks(7, texts("left", "right"))))
-    assert not connection.keys("refam:due:*")
+    assert not connection.keys("refam:*:due:*")
     assert studio.requests == []
 
 
 def test_a_page_waits_for_a_mask_that_somebody_else_is_about_to_store(client, studio, run_jobs, desk):
     numbers = studio.add_tasks(7, texts("left"))
-    (request,) = desk.queue_tasks("7", CONFIG, [studio.task(numbers[0])])
+    (request,) = queue_tasks(desk, [studio.task(numbers[0])])
     target = Target.of(request)
     assert desk.claims.claim([target], studio.version, 60) != [None]
     run_jobs()

@@ -7,11 +7,9 @@ import pytest
 
 from backend.delivery.claims import Target
 from backend.delivery.desk import Desk
-from backend.delivery.outbox import Outbox
 from backend.label_studio.client import Studio
 from backend.worker.studio_jobs import PostPrediction
-from tests.support.deliveries import expire_claims, once, texts
-from tests.support.tasks import CONFIG
+from tests.support.deliveries import expire_claims, once, queue_tasks, texts
 
 
 @pytest.fixture
@@ -21,9 +19,9 @@ def settings(studio_settings):
 
 def test_two_writers_write_once(studio, settings, run_jobs, queue, desk, connection):
     numbers = studio.add_tasks(7, texts(*["left"] * 20))
-    requests = desk.queue_tasks("7", CONFIG, [studio.task(number) for number in numbers])
+    requests = queue_tasks(desk, [studio.task(number) for number in numbers])
     run_jobs()
-    Outbox(connection, queue).add(requests)
+    desk.outbox.add(requests)
     studio.predictions.clear()
     expire_claims(connection)
     with ThreadPoolExecutor(4) as pool:
@@ -37,7 +35,7 @@ def test_replace_leaves_others_predictions_and_annotated_tasks_alone(studio, run
         for version in ("refam-tiny-old", "somebody-else"):
             studio.store(number, {"model_version": version, "result": [], "score": 0.5})
     studio.annotations[numbers[1]] = [5]
-    desk.queue_tasks("7", CONFIG, [studio.task(number) for number in numbers], replace=True)
+    queue_tasks(desk, [studio.task(number) for number in numbers], replace=True)
     run_jobs()
     new = studio.version
     assert studio.per_task() == {
@@ -48,11 +46,11 @@ def test_replace_leaves_others_predictions_and_annotated_tasks_alone(studio, run
 def test_what_is_stored_twice_is_deleted(studio, run_jobs, queue, settings, desk, connection):
     """A request that was given up may be carried out after another one was."""
     (number,) = studio.add_tasks(7, texts("left"))
-    requests = desk.queue_tasks("7", CONFIG, [studio.task(number)])
+    requests = queue_tasks(desk, [studio.task(number)])
     run_jobs()
     studio.store(number, {**studio.predictions[1]})
     studio.store(number, {"model_version": "somebody-else", "result": [], "score": 0.1})
-    Outbox(connection, queue).add(requests)
+    desk.outbox.add(requests)
     run_jobs()
     assert studio.per_task() == {(number, studio.version): 1, (number, "somebody-else"): 1}
 

@@ -7,7 +7,7 @@ class Counting:
     def __init__(self):
         self.asked = []
 
-    def load(self, reference, field):
+    def load(self, reference, field, task):
         self.asked.append((reference, field))
         return Image.new("RGB", (10, 10))
 
@@ -25,7 +25,7 @@ SIZE = 300  # bytes of the image above
 def test_an_image_is_loaded_once():
     loader = Counting()
     images = ImageCache(loader, SIZE)
-    assert images.load("a", "image") is images.load("a", "image")
+    assert images.load("a", "image", "1") is images.load("a", "image", "1")
     assert loader.asked == [("a", "image")]
 
 
@@ -33,15 +33,15 @@ def test_the_least_used_goes_first_and_the_bound_holds():
     loader = Counting()
     images = ImageCache(loader, 2 * SIZE)
     for reference in ("a", "b", "a", "c", "a", "b"):
-        images.load(reference, "image")
+        images.load(reference, "image", "1")
     assert [reference for reference, _ in loader.asked] == ["a", "b", "c", "b"]
 
 
 def test_an_image_beyond_the_bound_is_not_kept():
     loader = Counting()
     images = ImageCache(loader, SIZE - 1)
-    images.load("a", "image")
-    images.load("a", "image")
+    images.load("a", "image", "1")
+    images.load("a", "image", "1")
     assert len(loader.asked) == 2
 
 
@@ -49,5 +49,5 @@ def test_an_old_image_is_loaded_anew():
     loader, clock = Counting(), Clock()
     images = ImageCache(loader, SIZE, clock)
     for clock.now in (0, LIFETIME - 1, LIFETIME, 2 * LIFETIME - 1):
-        images.load("a", "image")
+        images.load("a", "image", "1")
     assert len(loader.asked) == 2

@@ -36,7 +36,7 @@ def loader(settings, handler=None, addresses=None):
 
 def refusal(load, reference):
     with pytest.raises(TaskError) as caught:
-        load.load(reference, "image")
+        load.load(reference, "image", "1")
     assert caught.value.field == "image"
     assert caught.value.remedy
     return str(caught.value)
@@ -52,7 +52,7 @@ def serve(content=None, status=200, **headers):
 
 
 def test_data_uri(settings):
-    image = loader(settings).load(data_uri(png(5, 3)), "image")
+    image = loader(settings).load(data_uri(png(5, 3)), "image", "1")
     assert (image.size, image.mode) == ((5, 3), "RGB")
 
 
@@ -71,7 +71,8 @@ def test_large_files_are_refused(configure):
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("s3://bucket/a.png", "s3: URLs"),
+        ("s3://bucket/a.png", "Set LABEL_STUDIO_URL"),
+        ("ftp://a.org/a.png", "ftp: URLs"),
         ("file:///etc/passwd", "file: URLs"),
         ("gopher://a.org/", "gopher: URLs"),
         ("a.png", "relative paths"),
@@ -113,7 +114,7 @@ def test_private_addresses_are_refused(settings, address):
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8"])
 def test_public_addresses_are_asked(settings, address):
-    assert loader(settings, serve(), {"a.org": address}).load("http://a.org/a.png", "image").size == (12, 8)
+    assert loader(settings, serve(), {"a.org": address}).load("http://a.org/a.png", "image", "1").size == (12, 8)
 
 
 SPELLINGS = ["2130706433", "017700000001", "0x7f.1", "127.1", "localhost", "[::1]", "[::ffff:7f00:1]", "0"]
@@ -137,13 +138,13 @@ def test_the_checked_address_is_the_one_that_is_asked(settings):
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), port))]
 
     transport = httpx.MockTransport(handler)
-    ImageLoader(settings, Studio(settings), transport, resolve).load("https://a.org/a.png", "image")
+    ImageLoader(settings, Studio(settings), transport, resolve).load("https://a.org/a.png", "image", "1")
     assert asked == [("8.8.8.8", "a.org", "a.org")]
 
 
 def test_a_public_address_beside_a_private_one_is_used(settings):
     load = loader(settings, serve(), {"a.org": "127.0.0.1 8.8.8.8"})
-    assert load.load("https://a.org/a.png", "image").size == (12, 8)
+    assert load.load("https://a.org/a.png", "image", "1").size == (12, 8)
 
 
 def test_redirects_are_checked_like_any_url(settings):
@@ -171,7 +172,7 @@ def test_any_redirect_is_followed_or_refused(text, start):
     response = serve(status=302, location=(start + text).encode("utf-8", "ignore"))
     load = loader(Settings(), response, {"a.org": "8.8.8.8"})
     with pytest.raises((TaskError, TemporaryError)) as caught:
-        load.load("https://a.org/a.png", "image")
+        load.load("https://a.org/a.png", "image", "1")
     assert "could not be read" not in str(caught.value)
 
 
@@ -191,7 +192,7 @@ def test_allow_list(configure):
     }
     load = loader(settings, serve(), addresses)
     for allowed in ("http://x.b.org/", "http://c.org:8000/", "http://d.org:1234/"):
-        assert load.load(allowed, "image")
+        assert load.load(allowed, "image", "1")
     assert "a.org is not allowed" in refusal(load, "http://a.org/")
     assert "c.org is not allowed" in refusal(load, "http://c.org/")
     assert "private address" in refusal(load, "http://y.b.org/")  # a pattern is not a name
@@ -213,7 +214,7 @@ def test_final_answers_of_the_host(settings, status, message):
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
 def test_passing_troubles_of_the_host_are_tried_again(settings, status):
     with pytest.raises(TemporaryError, match=str(status)):
-        loader(settings, serve(status=status), {"a.org": "8.8.8.8"}).load("https://a.org/a.png", "image")
+        loader(settings, serve(status=status), {"a.org": "8.8.8.8"}).load("https://a.org/a.png", "image", "1")
 
 
 @pytest.mark.parametrize("error", [httpx.ConnectError("x"), httpx.ReadTimeout("x"), httpx.RemoteProtocolError("x")])
@@ -222,7 +223,7 @@ def test_a_broken_network_is_tried_again(settings, error):
         raise error
 
     with pytest.raises(TemporaryError, match=r"a\.org"):
-        loader(settings, handler, {"a.org": "8.8.8.8"}).load("https://a.org/a.png?signature=hush", "image")
+        loader(settings, handler, {"a.org": "8.8.8.8"}).load("https://a.org/a.png?signature=hush", "image", "1")
 
 
 def test_a_slow_body_is_given_up(configure):
@@ -236,7 +237,7 @@ def test_a_slow_body_is_given_up(configure):
 
     load = loader(settings, lambda request: httpx.Response(200, stream=Slow()), {"a.org": "8.8.8.8"})
     with pytest.raises(TemporaryError, match="too slow"):
-        load.load("https://a.org/a.png", "image")
+        load.load("https://a.org/a.png", "image", "1")
 
 
 def studio_server(seen, token_status=200):
@@ -254,8 +255,8 @@ def test_label_studios_files_with_a_personal_token(configure, path):
     settings = configure(LABEL_STUDIO_URL="http://studio:8080", LABEL_STUDIO_API_KEY=PAT)
     seen = []
     load = loader(settings, studio_server(seen), {"studio": "10.0.0.9"})
-    load.load(path, "image")
-    load.load(f"http://studio:8080{path}", "image")
+    load.load(path, "image", "1")
+    load.load(f"http://studio:8080{path}", "image", "1")
     media = ("GET", path.partition("?")[0].replace("%20", " "), "Bearer short")
     assert seen == [("POST", "/api/token/refresh/", None), media, media]  # exchanged once
 
@@ -263,7 +264,7 @@ def test_label_studios_files_with_a_personal_token(configure, path):
 def test_label_studios_files_with_a_legacy_token(configure):
     settings = configure(LABEL_STUDIO_URL="http://studio:8080/", LABEL_STUDIO_API_KEY=LEGACY)
     seen = []
-    loader(settings, studio_server(seen), {"studio": "10.0.0.9"}).load("/data/upload/a.png", "image")
+    loader(settings, studio_server(seen), {"studio": "10.0.0.9"}).load("/data/upload/a.png", "image", "1")
     assert seen == [("GET", "/data/upload/a.png", f"Token {LEGACY}")]
 
 
@@ -292,7 +293,7 @@ def test_the_token_goes_to_no_other_host(configure, reference):
     settings = configure(LABEL_STUDIO_URL="http://studio:8080", LABEL_STUDIO_API_KEY=PAT)
     seen = []
     load = loader(settings, studio_server(seen), {"studio": "8.8.4.4", "a.org": "8.8.8.8"})
-    load.load(reference, "image")
+    load.load(reference, "image", "1")
     assert seen == [("GET", "/data/upload/a.png", None)]
 
 
@@ -306,7 +307,7 @@ def test_the_token_does_not_follow_a_redirect(configure):
             return httpx.Response(303, headers={"location": "https://bucket.org/a.png?signed=1"})
         return streamed(200, png())
 
-    loader(settings, handler, {"studio": "10.0.0.9", "bucket.org": "8.8.8.8"}).load("/data/upload/a.png", "image")
+    loader(settings, handler, {"studio": "10.0.0.9", "bucket.org": "8.8.8.8"}).load("/data/upload/a.png", "image", "1")
     assert seen == [("studio:8080", f"Token {LEGACY}"), ("bucket.org", None)]
 
 
@@ -322,7 +323,7 @@ def test_a_dead_token_is_named(configure):
     settings = configure(LABEL_STUDIO_URL="http://studio:8080", LABEL_STUDIO_API_KEY=PAT)
     load = loader(settings, studio_server([], token_status=401), {"studio": "10.0.0.9"})
     with pytest.raises(TaskError, match="blacklisted") as caught:
-        load.load("/data/upload/a.png", "image")
+        load.load("/data/upload/a.png", "image", "1")
     assert caught.value.field == "LABEL_STUDIO_API_KEY"
     assert PAT not in str(caught.value)
 
@@ -339,7 +340,7 @@ def test_cookies_of_one_host_reach_no_other_request(settings):
 
     load = loader(settings, handler, {"a.org": "8.8.8.8", "b.org": "8.8.8.8"})
     for _ in range(2):
-        load.load("https://a.org/a.png", "image")
+        load.load("https://a.org/a.png", "image", "1")
     assert seen == [("a.org", None), ("b.org", None)] * 2
 
 
@@ -360,7 +361,7 @@ def test_a_host_that_drips_bytes_is_given_up(configure):
         load = loader(configure(IMAGE_HOSTS=address, IMAGE_TIMEOUT=1))
         start = time.monotonic()
         with pytest.raises(TemporaryError, match="too slow"):
-            load.load(f"http://{address}/a.png", "image")
+            load.load(f"http://{address}/a.png", "image", "1")
         assert time.monotonic() - start < 30  # without the limit, it would go on
 
 
@@ -382,6 +383,6 @@ def test_over_a_real_network(configure):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"localhost:{server.server_port}"
         settings = configure(IMAGE_HOSTS=address)
-        assert loader(settings).load(f"http://{address}/moved.png", "image").size == (12, 8)
+        assert loader(settings).load(f"http://{address}/moved.png", "image", "1").size == (12, 8)
         assert "not allowed" in refusal(loader(settings), f"http://127.0.0.1:{server.server_port}/a.png")
         server.shutdown()

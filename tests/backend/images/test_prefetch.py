@@ -23,7 +23,7 @@ class Slow:
         self.loaded = []
         self.hurry = threading.Event()
 
-    def load(self, reference, field):
+    def load(self, reference, field, task):
         self.loaded.append(reference)
         self.hurry.wait(5)
         if reference == "bad":
@@ -65,48 +65,48 @@ def test_the_next_images_are_loaded_and_no_more(slow, submit, prefetch, backlog)
     submit("b", "c", "d")
     submit("a", priority=Priority.INTERACTIVE)
     images = prefetch(2)
-    images.load("now", "image")
+    images.load("now", "image", "1")
     eventually(lambda: len(slow.loaded) == 3)
     time.sleep(0.2)
     assert set(slow.loaded) == {"now", "a", "b"}
     assert backlog.depths()["batch"]["waiting"] == 3  # nothing was taken
-    images.load("a", "image")
+    images.load("a", "image", "1")
     assert slow.loaded.count("a") == 1
 
 
 def test_an_image_underway_is_waited_for_and_not_loaded_twice(slow, submit, prefetch):
     submit("a")
     images = prefetch(1)
-    images.load("now", "image")
+    images.load("now", "image", "1")
     eventually(lambda: "a" in slow.loaded)
-    assert images.load("a", "image").size == (10, 10)
+    assert images.load("a", "image", "1").size == (10, 10)
     assert slow.loaded.count("a") == 1
 
 
 def test_the_device_does_not_wait_for_the_next_image(slow, submit, prefetch):
     submit("a")
     images = prefetch(1)
-    images.load("now", "image")  # kept from now on
+    images.load("now", "image", "1")  # kept from now on
     slow.hurry.clear()
     eventually(lambda: not images._underway)
     submit("b")
     start = time.monotonic()
-    images.load("now", "image")
+    images.load("now", "image", "1")
     assert time.monotonic() - start < 3  # of the 5 that an image takes
 
 
 def test_a_bad_image_is_reported_by_its_own_task(slow, submit, prefetch):
     submit("bad")
     images = prefetch(1)
-    images.load("now", "image")
+    images.load("now", "image", "1")
     eventually(lambda: "bad" in slow.loaded)
     with pytest.raises(TaskError, match="it is no image"):
-        images.load("bad", "image")
+        images.load("bad", "image", "1")
 
 
 def test_it_can_be_switched_off(slow, submit, prefetch):
     submit("a")
-    prefetch(0).load("now", "image")
+    prefetch(0).load("now", "image", "1")
     time.sleep(0.2)
     assert slow.loaded == ["now"]
 
@@ -114,15 +114,15 @@ def test_it_can_be_switched_off(slow, submit, prefetch):
 def test_a_queue_that_fails_does_no_harm(slow, prefetch, connection):
     images = prefetch(1)
     connection.set("rq:queue:refam-batch", "no list")
-    assert images.load("now", "image")
+    assert images.load("now", "image", "1")
     eventually(lambda: not images._underway)
-    assert images.load("now", "image")
+    assert images.load("now", "image", "1")
 
 
 def test_threads_load_an_image_once(slow):
     images = ImageCache(slow, PIXELS)
     slow.hurry.clear()
-    threads = [threading.Thread(target=images.load, args=("a", "image")) for _ in range(5)]
+    threads = [threading.Thread(target=images.load, args=("a", "image", "1")) for _ in range(5)]
     for thread in threads:
         thread.start()
     eventually(lambda: slow.loaded)

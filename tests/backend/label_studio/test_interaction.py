@@ -1,6 +1,7 @@
 """Interactive requests as Label Studio 1.23.2 sends them: what their context and draft ask for."""
 
 import json
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
@@ -109,10 +110,48 @@ REASON = {"field": "text", "message": "it is empty.", "remedy": "Write."}
 
 def test_reasons_stand_below_what_was_typed_and_are_no_prompts():
     (region,) = reply_in_text(Interaction(("a cat",)), [REASON], "prompt", "image")
-    assert region["value"]["text"] == ["a cat", f"{REASON_MARK}text: it is empty. Write."]
+    assert region["value"]["text"] == ["a cat", f"{REASON_MARK}text: it is empty. Tell whoever set this up: Write."]
     again = read_interaction(drawn(text(*region["value"]["text"])), None, *TAGS)
     assert again == Interaction(("a cat",), refused=True)
     (cleared,) = reply_in_text(again, [], "prompt", "image")
     assert cleared["value"]["text"] == ["a cat"]
     assert reply_in_text(Interaction(("a cat",)), [], "prompt", "image") == []
     assert reply_in_text(Interaction(), [REASON], None, "image") == []
+
+
+ELLIPSE = {"x": 50, "y": 40, "radiusX": 10, "radiusY": 20, "rotation": 0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        ("ellipselabels", ELLIPSE, (0.4, 0.2, 0.6, 0.6)),
+        ("ellipse", {**ELLIPSE, "rotation": 90}, (0.4, 0.2, 0.6, 0.6)),  # in pixels it is as wide as it is high
+        ("polygonlabels", {"points": [[10, 20], [50, 90], [30, 10]]}, (0.1, 0.1, 0.5, 0.9)),
+        ("polygon", {"points": [[-10, 20], [50, 190], [30, 10]]}, (0, 0.1, 0.5, 1)),
+    ],
+)
+def test_the_box_around_another_shape_is_the_prompt(kind, value, expected):
+    sizes = {"original_width": 200, "original_height": 100}
+    result = {"type": kind, "from_name": "el", "value": {**value, "ellipselabels": ["Object"]}, **sizes}
+    found = read_interaction({"result": [result]}, None, "prompt", ("el",))
+    assert astuple(found.rectangle) == pytest.approx(expected)
+    assert not found.clicks
+
+
+@pytest.mark.parametrize(
+    "value", [{"points": []}, {"points": "x"}, {"points": [[1, None]]}, {"points": [[1, 2, 3]]}, {"points": [5]}, {}]
+)
+def test_shapes_that_cannot_be_read_are_none(value):
+    result = {"type": "polygon", "from_name": "el", "value": value}
+    assert read_interaction({"result": [result]}, None, "prompt", ("el",)) is None
+
+
+def test_what_was_drawn_last_tells_the_page():
+    points = [
+        {"type": "keypoint", "from_name": "kp", "value": {"x": number, "y": 1}, "item_index": number}
+        for number in (0, 2, 2)
+    ]
+    found = read_interaction({"result": points}, None, "prompt", ("kp",))
+    assert found.item_index == 2
+    assert [click.x for click in found.clicks] == [0.02, 0.02]

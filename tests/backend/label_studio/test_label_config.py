@@ -8,10 +8,11 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from backend.errors import LabelConfigError, TaskError
-from backend.label_studio.label_config import read_label_config
-from backend.label_studio.request import Control
+from backend.label_studio.label_config import ControlTag, read_label_config
+from backend.label_studio.request import Label
+from backend.label_studio.task_reading import read_task
 from tests.support.processes import ROOT
-from tests.support.tasks import CONFIG, request_of
+from tests.support.tasks import CONFIG
 
 ANIMALS = """<View><Image name="i" value="$picture"/>
 <BrushLabels name="b" toName="i"><Label value="Cat"/><Label value="Polar bear"/><Label value="Bear"/></BrushLabels>
@@ -20,17 +21,24 @@ ANIMALS = """<View><Image name="i" value="$picture"/>
 
 def test_reads_what_the_config_names():
     layout = read_label_config(CONFIG)
-    assert (layout.image_tag, layout.image_field, layout.text_field) == ("image", "image", "text")
-    assert layout.controls == (Control("tag", "brushlabels", ("Object",)),)  # prompts' tools take no results
+    assert (layout.image_tag, layout.image_path, layout.text_path(None)) == ("image", "image", "text")
+    assert layout.controls == (ControlTag("tag", "brushlabels", (Label("Object", "Object"),)),)
 
 
 def test_the_ready_config_is_one_that_is_understood():
     layout = read_label_config((ROOT / "label_config.xml").read_text())
-    assert (layout.image_field, layout.text_field, layout.labels) == ("image", "text", ("Object",))
+    assert (layout.image_path, layout.text_path(None)) == ("image", "text")
+    assert names(layout) == {"Object"}
 
 
-def test_labels_of_several_controls_are_joined_and_aliases_count():
-    assert read_label_config(ANIMALS).labels == ("Cat", "Polar bear", "Bear", "cat_id", "Dog")
+def names(layout):
+    return {label.name for control in layout.controls for label in control.labels}
+
+
+def test_a_label_is_known_by_its_name_and_answered_by_its_alias():
+    brush, rectangle = read_label_config(ANIMALS).controls
+    assert [label.name for label in brush.labels] == ["Cat", "Polar bear", "Bear"]
+    assert rectangle.labels == (Label("Cat", "cat_id"), Label("Dog", "Dog"))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +55,6 @@ def test_labels_of_several_controls_are_joined_and_aliases_count():
             '<View><Image name="i" value="$i"/><Choices name="c" toName="i"><Choice value="x"/></Choices></View>',
             "no tag",
         ),
-        (CONFIG.replace('value="$image"', 'valueList="$images"'), "list of images"),
         (CONFIG.replace('value="$image"', 'value="http://host/a.png"'), "no field"),
         ('<!DOCTYPE v [<!ENTITY a "b">]>' + CONFIG, "document type or entities"),
         ('<!DOCTYPE v SYSTEM "file:///etc/passwd">' + CONFIG, "document type or entities"),
@@ -110,13 +117,13 @@ def test_any_config_is_read_or_refused(settings, config, data):
     except LabelConfigError as error:
         assert error.message and error.remedy
         return
-    assert layout.labels and layout.image_field
+    assert layout.controls and layout.image_path
     try:
-        found = request_of({"id": 1, "data": data}, settings, config=config)
+        found = read_task({"id": 1, "data": data}, layout, settings, "7")
     except TaskError as error:
         assert error.message and error.remedy
     else:
-        assert {expression.label for expression in found.expressions} <= set(layout.labels)
+        assert found is None or {expression.label for expression in found.expressions} <= names(layout)
 
 
 @pytest.mark.parametrize(

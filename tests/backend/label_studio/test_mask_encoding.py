@@ -12,7 +12,7 @@ from label_studio_sdk.label_interface import LabelInterface
 from PIL import Image, ImageDraw
 
 from backend.label_studio.mask_encoding import prediction, regions
-from backend.label_studio.request import Control, Expression, TaskRequest
+from backend.label_studio.request import Control, Expression, Label, Page, TaskRequest
 
 ALL_KINDS = """<View><Image name="image" value="$image"/>
 <BrushLabels name="brushlabels" toName="image"><Label value="Object"/></BrushLabels>
@@ -23,15 +23,15 @@ KINDS = ("brushlabels", "bitmasklabels", "polygonlabels", "rectanglelabels")
 
 
 def values(mask, kind):
-    found = regions(mask, Control("tag", kind, ("Object",)), "Object", score=0.5, image_tag="image", seed="s")
+    found = regions(mask, Control("tag", kind, ()), "Object", score=0.5, image_tag="image")
     return [region["value"] for region in found]
 
 
 def a_request(*texts, kinds=("brushlabels",), labels=("Object",)):
     return TaskRequest(
-        image="x", image_field="image", image_tag="image", text_field="text",
-        expressions=tuple(Expression(text, "Object") for text in texts),
-        controls=tuple(Control(kind, kind, labels) for kind in kinds),
+        studio="alone", image_field="image", image_tag="image", text_field="text",
+        pages=(Page("x", tuple(Expression(text, "Object") for text in texts)),),
+        controls=tuple(Control(kind, kind, tuple(Label(label, label) for label in labels)) for kind in kinds),
         model_version="v", task="1", project="7",
     )  # fmt: skip
 

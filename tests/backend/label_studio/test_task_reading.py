@@ -68,6 +68,15 @@ def test_job_ids_depend_on_the_work_alone(settings):
     assert len({first.job_id(), *(other.job_id() for other in others)}) == 4
 
 
+@pytest.mark.parametrize(
+    "image", ["s3://b/a.png", "/tasks/1/resolve/?fileuri=a", "http://studio/tasks/1/presign/?fileuri=a"]
+)
+def test_what_label_studio_lets_a_task_read_is_no_other_tasks(settings, image):
+    first, second = (request_of(task(number, "a cat", image), settings) for number in (1, 2))
+    assert first.job_id() != second.job_id()
+    assert first.question() == second.question()
+
+
 def test_requests_survive_json(settings):
     made = request_in(settings, ANIMALS, {"picture": "x", "text": ["a cat", "a dog"]})
     assert TaskRequest.from_json(made.as_json()) == made

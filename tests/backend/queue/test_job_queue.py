@@ -77,11 +77,11 @@ def test_a_batch_task_that_is_opened_jumps_the_queue(queue, request_for, run_job
     assert counters.totals()["done"] == 4
 
 
-def test_what_a_worker_has_taken_is_not_brought_forward(queue, request_for, connection, backlog):
+def test_what_a_worker_has_taken_is_not_brought_forward(queue, request_for, connection, backlog, shared):
     request = request_for(1, "left")
     queue.submit([request], Priority.BATCH)
     job = Job.fetch(request.job_id(), connection, JSONSerializer)
-    connection.lpop(rq_queue(connection, Priority.BATCH).key)
+    connection.lpop(rq_queue(shared.keyspace, Priority.BATCH).key)
     queue._bring_forward(job)
     assert waiting(backlog) == {"interactive": 0, "batch": 0}
 
@@ -102,7 +102,9 @@ def test_bad_input_fails_at_once_and_alone(queue, request_for, run_jobs, setting
     assert 0 < connection.ttl(job.key) <= settings.failure_ttl
 
 
-def test_temporary_failures_are_tried_again_and_then_listed(queue, request_for, run_jobs, ledger, connection, backlog):
+def test_temporary_failures_are_tried_again_and_then_listed(
+    queue, request_for, run_jobs, ledger, connection, backlog, shared
+):
     request = request_for(1, "crash")
     queue.submit([request], Priority.BATCH)
     run_jobs()
@@ -110,7 +112,7 @@ def test_temporary_failures_are_tried_again_and_then_listed(queue, request_for, 
     assert ledger.failures.newest() == []
     assert queue.submit([request], Priority.BATCH) == [None]
     time.sleep(1.1)
-    Sweeper(connection, rq_queues(connection), KnownJob).sweep()
+    Sweeper(connection, rq_queues(shared.keyspace), shared.keyspace.key("taken"), KnownJob).sweep()
     run_jobs()
     (outcome,) = queue.submit([request], Priority.BATCH)
     assert "RuntimeError" in outcome.failure["message"]
@@ -157,11 +159,16 @@ def test_a_full_queue_is_known(configure, connection, request_for):
     assert roomy.is_full() is (roomy.memory() >= 2**24)
 
 
-def test_a_task_queued_for_another_model_is_refused(queue, request_for, run_jobs):
+def test_a_task_queued_before_the_settings_were_changed_is_made_and_named_as_they_are_now(
+    queue, request_for, run_jobs, settings, ledger
+):
     request = replace(request_for(1, "left"), model_version="refam-other")
     queue.submit([request], Priority.BATCH)
     run_jobs()
-    assert queue.submit([request], Priority.BATCH)[0].failure["field"] == "model_version"
+    prediction = queue.submit([request], Priority.BATCH)[0].prediction
+    assert prediction["model_version"] == settings.model_version
+    assert prediction["result"]
+    assert not ledger.failures.newest()
 
 
 def test_nothing_found_is_a_failure_with_a_reason(queue, request_for, run_jobs, ledger):
@@ -195,14 +202,14 @@ def test_no_more_than_the_allowed_number_wait(configure, connection):
     assert time.monotonic() - start < 1
 
 
-def test_the_list_of_failures_is_bounded_and_shows_each_task_once(configure, connection):
-    ledger = TaskLedger(connection, configure(MAX_FAILURES=3))
+def test_the_list_of_failures_is_bounded_and_shows_each_task_once(configure, connection, shared):
+    ledger = TaskLedger(shared.keyspace, configure(MAX_FAILURES=3))
     failed = Outcome(failure=TaskError("text", "it is empty.", "Write one.").as_json())
     for number in range(5):
         ledger.end([("7", str(number), failed)])
     ledger.end([("7", "4", failed)])
     assert [entry["task"] for entry in ledger.failures.newest()] == ["4", "3", "2"]
-    assert connection.hlen("refam:failure") == 3
+    assert connection.hlen(shared.keyspace.key("failure")) == 3
     ledger.end([("7", "3", Outcome(prediction={}))])
     assert [entry["task"] for entry in ledger.failures.newest()] == ["4", "2"]
 

@@ -23,18 +23,18 @@ def status(job, connection):
 
 
 @pytest.mark.parametrize("function", ["os.mkdir", "backend.jobs.logging.os.mkdir", "backend.worker.predict.os.mkdir"])
-def test_a_foreign_function_is_not_run(queue, run_jobs, tmp_path, function, connection):
+def test_a_foreign_function_is_not_run(queue, run_jobs, tmp_path, function, connection, shared):
     job = stored(function, (str(tmp_path / "made"),), connection)
-    rq_queue(connection, Priority.BATCH).enqueue_job(job)
+    rq_queue(shared.keyspace, Priority.BATCH).enqueue_job(job)
     run_jobs()
     assert status(job, connection) == "failed"
     assert not (tmp_path / "made").exists()
 
 
-def test_a_method_of_what_a_job_holds_is_not_run(queue, run_jobs, connection):
-    job = stored("backend.jobs.run", ({},), connection)
+def test_a_method_of_what_a_job_holds_is_not_run(queue, run_jobs, connection, shared):
+    job = stored("predict", ({},), connection)
     job._instance = "text"
-    rq_queue(connection, Priority.BATCH).enqueue_job(job)
+    rq_queue(shared.keyspace, Priority.BATCH).enqueue_job(job)
     run_jobs()
     assert status(job, connection) == "failed"
 
@@ -51,7 +51,7 @@ class Recorder:
 
 
 @pytest.mark.parametrize("event", ["on_failure", "on_success", "on_stopped"])
-@pytest.mark.parametrize("function", ["predict", "backend.jobs.run", "os.mkdir"])
+@pytest.mark.parametrize("function", ["predict", "os.mkdir"])
 def test_a_foreign_callback_is_not_called(event, function, connection):
     recorder = Recorder()
     job = stored(function, (), connection, **{event: Callback("os.mkdir")})

@@ -13,7 +13,7 @@ from backend.images.loader import ImageLoader
 from backend.label_studio.client import Studio
 from backend.queue.job_names import JobName
 from backend.queue.priorities import Priority
-from backend.queue.takeover import MAX_DEATHS, TAKEN, Sweeper
+from backend.queue.takeover import MAX_DEATHS, Sweeper
 from backend.timings import Timings
 from backend.worker.main import bind
 from backend.worker.predictor import Predictor
@@ -28,14 +28,20 @@ def worker(shared, settings):
     studio, timings = Studio(settings), Timings(life=1)
     predictor = Predictor(StubSegmenter(), ImageLoader(settings, studio), shared.gallery, settings)
     handlers = bind(predictor, Desk.over(shared, studio, settings, timings))
-    worker = RefAMWorker(shared.connection, handlers, settings, timings)
+    worker = RefAMWorker(shared.keyspace, handlers, settings, timings)
     worker.register_birth()
     return worker
 
 
 @pytest.fixture
-def sweeper(worker, connection):
-    return Sweeper(connection, worker.queues, worker.job_class)
+def taken(shared):
+    """Key of the jobs that were taken."""
+    return shared.keyspace.key("taken")
+
+
+@pytest.fixture
+def sweeper(worker, connection, taken):
+    return Sweeper(connection, worker.queues, taken, worker.job_class)
 
 
 @pytest.fixture
@@ -49,24 +55,24 @@ def job_of(request, connection):
     return Job.fetch(request.job_id(), connection, JSONSerializer)
 
 
-def waiting(connection):
-    return rq_queue(connection, Priority.BATCH).get_job_ids()
+def waiting(shared):
+    return rq_queue(shared.keyspace, Priority.BATCH).get_job_ids()
 
 
-def test_a_job_that_was_taken_and_never_begun(worker, queue, sweeper, request_, connection):
+def test_a_job_that_was_taken_and_never_begun(worker, queue, sweeper, request_, connection, shared, taken):
     job, _ = worker.dequeue_job_and_maintain_ttl(None)
-    assert waiting(connection) == []
+    assert waiting(shared) == []
     sweeper.sweep()
-    assert waiting(connection) == [], "its worker may still live"
+    assert waiting(shared) == [], "its worker may still live"
     time.sleep(1.1)
     sweeper.sweep()
     sweeper.sweep()
-    assert waiting(connection) == [job.id]
-    assert connection.zcard(TAKEN) == 0
+    assert waiting(shared) == [job.id]
+    assert connection.zcard(taken) == 0
 
 
 @pytest.mark.parametrize("step", ["registered", "started", "next try noted in part"])
-def test_a_job_whose_worker_dies_while_it_runs(worker, queue, sweeper, request_, step, connection, backlog):
+def test_a_job_whose_worker_dies_while_it_runs(worker, queue, sweeper, request_, step, connection, backlog, shared):
     job, _ = worker.dequeue_job_and_maintain_ttl(None)
     worker.prepare_execution(job)
     if step != "registered":
@@ -74,79 +80,85 @@ def test_a_job_whose_worker_dies_while_it_runs(worker, queue, sweeper, request_,
     if step == "next try noted in part":
         job.set_status(JobStatus.SCHEDULED)
     queue.submit([request_], Priority.BATCH)  # asking again does not help
-    assert waiting(connection) == []
+    assert waiting(shared) == []
     time.sleep(1.1)
     sweeper.sweep()
     sweeper.sweep()
-    assert waiting(connection) == [job.id]
+    assert waiting(shared) == [job.id]
     assert job_of(request_, connection).get_status() == JobStatus.QUEUED
     assert backlog.depths()["batch"]["running"] == 0
 
 
-def test_a_job_that_kills_its_workers_is_given_up(worker, queue, settings, sweeper, request_, ledger, connection):
+def test_a_job_that_kills_its_workers_is_given_up(
+    worker, queue, settings, sweeper, request_, ledger, connection, shared
+):
     for _ in range(MAX_DEATHS):
         assert ledger.failures.newest() == []
         job, _ = worker.dequeue_job_and_maintain_ttl(None)
         worker.prepare_execution(job)
         time.sleep(1.1)
         sweeper.sweep()
-    assert waiting(connection) == []
+    assert waiting(shared) == []
     assert "died again and again" in ledger.failures.newest()[0]["message"]
     assert queue.submit([request_], Priority.BATCH)[0].failure
 
 
-def test_what_one_sweeper_gives_up_no_other_puts_back(worker, connection, ledger, sweeper, request_):
+def test_what_one_sweeper_gives_up_no_other_puts_back(worker, connection, ledger, sweeper, request_, shared, taken):
     """Its worker died between registering the job as running and taking it off the taken ones."""
     job, _ = worker.dequeue_job_and_maintain_ttl(None)
     worker.prepare_execution(job)
-    connection.zadd(TAKEN, {job.id: time.time() + 1})
+    connection.zadd(taken, {job.id: time.time() + 1})
     connection.hset(job.key, "deaths", MAX_DEATHS - 1)
     handler = worker.job_class.handlers[JobName.PREDICT]
     note_failure = handler.on_failure
 
     def while_another_sweeps(*args):
-        sweeper._take_over(TAKEN, job.id, job.id, deaths=0)
+        sweeper._take_over(taken, job.id, job.id, deaths=0)
         note_failure(*args)
-        sweeper._take_over(TAKEN, job.id, job.id, deaths=0)
+        sweeper._take_over(taken, job.id, job.id, deaths=0)
 
     handler.on_failure = while_another_sweeps
     time.sleep(1.1)
     sweeper.sweep()
-    assert waiting(connection) == []
-    assert connection.zcard(TAKEN) == 0
+    assert waiting(shared) == []
+    assert connection.zcard(taken) == 0
     assert job_of(request_, connection).get_status() == JobStatus.FAILED
     assert "died again and again" in ledger.failures.newest()[0]["message"]
 
 
-def test_a_job_that_ends_while_a_sweeper_looks_is_not_put_back(worker, connection, sweeper, request_, monkeypatch):
+def test_a_job_that_ends_while_a_sweeper_looks_is_not_put_back(
+    worker, connection, sweeper, request_, monkeypatch, shared, taken
+):
     job, _ = worker.dequeue_job_and_maintain_ttl(None)
     job.set_status(JobStatus.FAILED)
     time.sleep(1.1)
     with monkeypatch.context() as patch:
         patch.setattr(Job, "get_status", lambda *_, **__: JobStatus.STARTED)  # as it was a moment ago
         sweeper.sweep()
-    assert waiting(connection) == []
-    assert connection.zcard(TAKEN) == 0
+    assert waiting(shared) == []
+    assert connection.zcard(taken) == 0
     assert job_of(request_, connection).get_status() == JobStatus.FAILED
 
 
-def test_an_entry_of_a_job_that_has_ended_or_expired_is_dropped(worker, sweeper, request_, connection, backlog):
+def test_an_entry_of_a_job_that_has_ended_or_expired_is_dropped(
+    worker, sweeper, request_, connection, backlog, shared, taken
+):
     job, _ = worker.dequeue_job_and_maintain_ttl(None)
     worker.prepare_execution(job)
     job.set_status(JobStatus.FINISHED)
-    connection.zadd(TAKEN, {"expired": 1})
+    connection.zadd(taken, {"expired": 1})
     time.sleep(1.1)
     sweeper.sweep()
-    assert waiting(connection) == []
+    assert waiting(shared) == []
     assert backlog.depths()["batch"]["running"] == 0
-    assert connection.zcard(TAKEN) == 0
+    assert connection.zcard(taken) == 0
 
 
-def test_what_is_due_is_woken_once(sweeper, connection, backlog):
-    target = rq_queue(connection, Priority.STUDIO)
+def test_what_is_due_is_woken_once(sweeper, connection, backlog, shared):
+    target = rq_queue(shared.keyspace, Priority.STUDIO)
     for number in range(250):
-        target.enqueue_in(timedelta(seconds=-1), "backend.studio_jobs.write", str(number), retry=Retry(max=1))
-    target.enqueue_in(timedelta(seconds=60), "backend.studio_jobs.write", "later")
+        target.enqueue_in(timedelta(seconds=-1), "post_prediction", str(number), retry=Retry(max=1))
+    target.enqueue_in(timedelta(seconds=60), "post_prediction", "later")
     sweeper.sweep()
     sweeper.sweep()
     assert len(set(target.get_job_ids())) == target.count == 250

@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 
+from backend.delivery.known_projects import KnownProjects
 from backend.queue.shared_state import SharedState
 from backend.web.app import create_app
 from tests.support.processes import eventually
@@ -122,7 +123,7 @@ def test_old_predictions_and_annotations_are_not_kept(client, connection):
         (task(2, 5), "text"),
         (task(2, "x" * 5000), "text"),
         (task(2, "left", image=" "), "image"),
-        (task(2, "left", label="Whale"), "label"),
+        (task(2, {"text": "left", "label": "Whale"}), "label"),
     ],
 )
 def test_a_bad_task_is_explained_in_answer_and_status(client, bad, field):
@@ -144,7 +145,7 @@ def test_a_bad_task_is_explained_in_answer_and_status(client, bad, field):
         (data_uri(png()[:40]), "no readable image"),
         (data_uri(png())[:-3], "base64 is broken"),
         ("http://127.0.0.1:1/a.png", "private address"),
-        ("s3://bucket/a.png", "s3: URLs"),
+        ("s3://bucket/a.png", "LABEL_STUDIO_URL"),
         ("/data/upload/1/a.png", "LABEL_STUDIO_URL"),
     ],
 )
@@ -289,7 +290,8 @@ def test_a_body_in_chunks_is_counted(configure, connection):
     assert error(client.post("/predict", content=(b"x" * 100 for _ in range(11))), 413)["field"] == "body"
 
 
-def test_projects_that_connect_leave_only_their_numbers(client, connection):
+def test_projects_that_connect_leave_only_their_numbers(client, connection, shared):
     for project in ("7.1795", "", "x" * 100_000, "7/../8"):
-        assert client.post("/setup", json={"project": project, "schema": CONFIG}).status_code == 200
-    assert connection.smembers("refam:projects") == {b"7"}
+        body = {"project": project, "schema": CONFIG, "hostname": "http://localhost:8080"}
+        assert client.post("/setup", json=body).status_code == 200
+    assert KnownProjects(shared.keyspace).hostnames() == {"7": "http://localhost:8080"}

@@ -101,7 +101,7 @@ def test_bad_tasks_cost_themselves_only(model, run_jobs, ledger):
         task(1, "left"),
         task(2, ""),
         task(3, 5),
-        task(4, "x", label="Whale"),
+        task(4, {"text": "x", "label": "Whale"}),
         task(5, "x", image=" "),
         task(6, "right"),
     ]

@@ -170,7 +170,7 @@ class TestProgress:
         assert after["8"]["rate"] > 0
         assert after["8"]["seconds_left"] is None
 
-    def test_thumbnails_are_small_few_and_gone_when_they_are_old(self, client, studio, run_jobs, connection):
+    def test_thumbnails_are_small_few_and_gone_when_they_are_old(self, client, studio, run_jobs, connection, shared):
         retrieve(client, studio, 7, "left", "right", "left 3")
         run_jobs()
         masks = client.get("/status").json()["masks"]
@@ -179,7 +179,7 @@ class TestProgress:
             content = client.get(f"/thumbnails/{mask['id']}").content
             assert len(content) <= THUMBNAIL_BYTES
             assert Image.open(io.BytesIO(content)).format == "JPEG"
-        assert connection.hlen("refam:thumbnails") == 2
+        assert connection.hlen(shared.keyspace.key("thumbnails")) == 2
         assert client.get("/thumbnails/0").status_code == 404
 
     def test_tasks_whose_end_nobody_told_are_not_waiting_for_ever(self, client, studio, queue, ledger):
@@ -188,7 +188,7 @@ class TestProgress:
             queue.withdraw(job, "none")
         assert projects(client)["7"]["waiting"] == 0
 
-    def test_what_is_kept_is_bounded(self, monkeypatch, ledger, connection):
+    def test_what_is_kept_is_bounded(self, monkeypatch, ledger, connection, shared):
         monkeypatch.setattr(progress, "MAX_PROJECTS", 3)
         monkeypatch.setattr(progress, "PACE", 4)
 
@@ -199,13 +199,14 @@ class TestProgress:
             Request.project = str(number)
             ledger.progress.begin([Request])
         assert ledger.progress.projects() == ["9", "8", "7"]
-        assert len(connection.keys("refam:waiting:*")) == 3
-        for _ in range(8):
+        assert len(connection.keys("refam:*:waiting:*")) == 3
+        for number in range(8):
+            Request.task = str(number % 6)
             ledger.progress.begin([Request])
-            ledger.end([("9", "1", Outcome(prediction={}))])
-        assert ledger.progress.state("9").done == 8
-        assert connection.llen("refam:pace:9") == 4
-        assert all(connection.ttl(key) > 0 for key in connection.keys("refam:[wmp]*:*"))
+            ledger.end([("9", Request.task, Outcome(prediction={}))])
+        assert ledger.progress.state("9").done == 6, "each task once"
+        assert connection.llen(shared.keyspace.key("pace", "9")) == 4
+        assert all(connection.ttl(key) > 0 for key in connection.keys("refam:*:[wmp]*:*"))
 
     def test_hostile_ids_make_no_keys(self, client, studio, ledger):
         tasks = [{"id": name, "project": name, "data": {"image": IMAGE, "text": "left"}} for name in ("a/b", "²", "")]
@@ -223,7 +224,7 @@ class TestCancel:
         run_jobs()
         assert studio.per_task() == {(number, studio.version): 1 for number in others}
         assert reasons(client) == {("7", str(number)): "cancelled." for number in numbers}
-        assert not connection.keys("refam:due:*")
+        assert not connection.keys("refam:*:due:*")
         assert projects(client)["7"]["waiting"] == 0
 
     def test_one_task_leaves_those_that_shared_its_job(self, client, studio, run_jobs, connection):
@@ -232,7 +233,7 @@ class TestCancel:
         run_jobs()
         assert studio.per_task() == {(first, studio.version): 1, (second, studio.version): 1}
         assert reasons(client) == {("7", str(third)): "cancelled."}
-        assert not connection.keys("refam:due:*")
+        assert not connection.keys("refam:*:due:*")
 
     def test_one_that_waits_for_a_further_try(self, client, studio, run_jobs):
         numbers = retrieve(client, studio, 7, "crash", "left")
@@ -242,13 +243,13 @@ class TestCancel:
         assert client.get("/status").json()["queues"]["batch"]["retrying"] == 0
         assert reasons(client) == {("7", str(numbers[0])): "cancelled."}
 
-    def test_announced_tasks_that_have_not_been_read(self, client, studio, run_jobs, connection):
+    def test_announced_tasks_that_have_not_been_read(self, client, studio, run_jobs, connection, shared):
         numbers = studio.add_tasks(7, [{"image": IMAGE, "text": "left"}] * (STUDIO_PAGE + 5))
         client.post("/webhook", json=studio.webhook(7, numbers))
         retrieve(client, studio, 8, "left")
         assert post(client, "/cancel", project="7") == {"cancelled": len(numbers)}
         assert client.get("/status").json()["failed_tasks"] == len(numbers)
-        assert rq_queue(connection, Priority.STUDIO).count == 1
+        assert rq_queue(shared.keyspace, Priority.STUDIO).count == 1
 
     def test_tasks_that_wait_for_a_full_queue_are_cancelled_too(self, client, studio, backlog, run_jobs, monkeypatch):
         monkeypatch.setattr(type(backlog), "is_full", lambda _: True)
@@ -265,9 +266,9 @@ class TestCancel:
         assert post(client, "/cancel", project="7", task=str(numbers[0])) == {"cancelled": 0}
         assert reasons(client) == {}
 
-    def test_what_runs_is_finished(self, client, studio, queue, connection):
+    def test_what_runs_is_finished(self, client, studio, queue, connection, shared):
         retrieve(client, studio, 7, "left", "right")
-        job_id = rq_queue(connection, Priority.BATCH).pop_job_id()  # as a worker that has just taken it
+        job_id = rq_queue(shared.keyspace, Priority.BATCH).pop_job_id()  # as a worker that has just taken it
         assert post(client, "/cancel", project="7") == {"cancelled": 1}
         assert connection.exists(f"rq:job:{job_id}")
 
@@ -321,13 +322,16 @@ class TestRetry:
         studio.store(numbers[1], {"model_version": studio.version, "result": [], "score": 0.5})
         post(client, "/retry")
         run_jobs()
-        assert reasons(client) == {}
+        (left,) = reasons(client).values()
+        assert "has no task 1 in project 7" in left
 
-    def test_a_task_that_is_queued_again_says_so(self, client, studio, connection):
+    def test_a_task_that_is_queued_again_says_so(self, client, studio, connection, shared):
         retrieve(client, studio, 7, "left", "right")
         failure = TaskError("text", "it was bad.", "Mend it.").as_json()
-        connection.hset("refam:failure", "7/1", json.dumps({"project": "7", "task": "1", **failure, "at": 1.0}))
-        connection.zadd("refam:failures", {"7/1": 1.0})
+        connection.hset(
+            shared.keyspace.key("failure"), "7/1", json.dumps({"project": "7", "task": "1", **failure, "at": 1.0})
+        )
+        connection.zadd(shared.keyspace.key("failures"), {"7/1": 1.0})
         (entry,) = client.get("/status").json()["failures"]
         assert entry["retrying"]
 
@@ -339,6 +343,43 @@ class TestRetry:
         assert answer.status_code == 409
         assert "Retrieve predictions" in answer.json()["error"]["remedy"]
         assert not client.get("/status").json()["can_retry"]
+
+
+def test_failures_are_grouped_by_reason_and_a_group_is_retried_with_one_button(client, studio, run_jobs, ledger):
+    numbers = studio.add_tasks(7, [{"image": IMAGE, "text": text} for text in ("", "x" * 1001, "x" * 1002, "", "left")])
+    studio.retrieve(client, 7, numbers)
+    groups = client.get("/status").json()["failure_groups"]
+    assert [(group["count"], group["projects"], group["example"]["field"]) for group in groups] == [
+        (2, {"7": 2}, "text"), (2, {"7": 2}, "text"),
+    ]  # fmt: skip
+    long = next(group for group in groups if "characters" in group["example"]["message"])
+    for number in numbers[:4]:
+        studio.tasks[number]["data"]["text"] = "right"
+    assert post(client, "/retry", reason=long["name"]) == {"retried": 2}
+    run_jobs()
+    assert reasons(client) == {("7", str(number)): "the text is empty." for number in (numbers[0], numbers[3])}
+
+
+def test_projects_have_titles_and_addresses(client, studio, run_jobs, settings):
+    retrieve(client, studio, 7, "left", "right")
+    assert projects(client)["7"]["address"] == f"{studio.url}/projects/7/data"
+    for hostname, expected in (
+        ("http://labels.org/ls/", "http://labels.org/ls"),
+        ("javascript:alert(1)//", studio.url),
+    ):
+        client.post("/setup", json={"project": "7.1", "schema": CONFIG, "hostname": hostname})
+        run_jobs()
+        assert projects(client)["7"]["address"] == f"{expected}/projects/7/data"
+    assert projects(client)["7"]["title"] == "project 7"
+
+
+def test_masks_that_were_ready_count_as_done(client, studio, run_jobs):
+    retrieve(client, studio, 7, "left", "left")
+    run_jobs()
+    assert projects(client)["7"]["done"] == 2
+    retrieve(client, studio, 7, "left", "left")  # answered at once
+    assert projects(client)["7"]["done"] == 4
+    assert projects(client)["7"]["waiting"] == 0
 
 
 def test_many_failures_are_counted_and_the_newest_listed(client, ledger):

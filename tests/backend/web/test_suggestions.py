@@ -17,6 +17,7 @@ from backend.web.ml_backend import RefAMBackend
 from backend.worker.main import load_refam
 from backend.worker.predictor import Predictor
 from refam.config import RefAMConfig
+from refam.tiny import NOTICE, SWITCH
 from tests.support.drawings import draft, drawn, point, rectangle, text
 from tests.support.models import random_pipeline, save_sam
 from tests.support.stub_worker import StubSegmenter
@@ -96,10 +97,10 @@ def test_the_clicks_label_is_the_masks_label(ask):
 @pytest.mark.parametrize(
     ("results", "config", "message"),
     [
-        ([text("a horse")], TWO, "label: the text does not say which label"),
-        ([text("unusable")], CONFIG, "text: The expression holds no word to look for."),
-        ([text("nothing")], CONFIG, "text: nothing in the image answers the text."),
-        ([point(positive=False)], CONFIG, "click: The clicks only say where the mask is not."),
+        ([text("a horse")], TWO, "The text does not say which label its mask gets. Name Cat or Dog in the prompt."),
+        ([text("unusable")], CONFIG, "The expression holds no word to look for. Change the text."),
+        ([text("nothing")], CONFIG, "Nothing in the image answers the text. Describe it otherwise."),
+        ([point(positive=False)], CONFIG, "The clicks only say where the mask is not. Click again."),
     ],
 )
 def test_an_annotator_sees_why_there_is_no_mask(ask, results, config, message, ledger):
@@ -166,9 +167,9 @@ class Fetches:
         self.count = 0
         self._loader = ImageLoader(settings, Studio(settings))
 
-    def load(self, reference, field):
+    def load(self, reference, field, task):
         self.count += 1
-        return self._loader.load(reference, field)
+        return self._loader.load(reference, field, task)
 
 
 def test_a_click_fetches_nothing(settings, click_request, shared):
@@ -206,3 +207,17 @@ def test_what_was_drawn_is_no_suggestion_for_several_tasks(settings, shared, que
     assert [entry["result"] for entry in answer.results] == [[], []]
     assert {error["field"] for error in answer.errors} == {"context"}
     assert backlog.depths()["interactive"]["waiting"] == 0
+
+
+def test_the_demonstration_model_says_once_what_it_is(settings, shared):
+    """In the first line below the prompt; it goes with the next one."""
+    model = RefAMBackend(label_config=CONFIG, answering=Answering(shared, settings))
+
+    def lines(*typed):
+        return shown(model.predict([task(1, "left")], drawn(text(*typed)))[0])
+
+    first = lines("left")
+    assert first[:2] == ["left", f"{REASON_MARK}{NOTICE} {SWITCH}"]
+    assert NOTICE not in " ".join(lines(*first, "right"))
+    assert NOTICE in " ".join(shown(model.predict([task(2, "left")], drawn(text("left")))[0]))
+    assert NOTICE not in " ".join(shown(model.predict([task(3, "left")], drawn(point()))[0])), "nothing was typed"

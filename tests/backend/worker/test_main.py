@@ -7,10 +7,10 @@ from tests.support.tasks import request_of, task
 
 
 def test_a_timeout_in_the_midst_of_decoding_is_not_laid_to_the_image(queue, settings, run_jobs, monkeypatch):
-    def interrupted(image):
+    def interrupted(*_):
         raise JobTimeoutException
 
-    monkeypatch.setattr("PIL.ImageOps.exif_transpose", interrupted)
+    monkeypatch.setattr("backend.images.decoding.upright", interrupted)
     request = request_of(task(1, "left"), settings)
     queue.submit([request], Priority.BATCH)
     run_jobs()

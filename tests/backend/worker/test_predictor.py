@@ -19,7 +19,7 @@ class OneImage:
         self._image = image
         self.loaded = None
 
-    def load(self, reference, field):
+    def load(self, reference, field, task):
         image, self._image = self._image, None
         self.loaded = weakref.ref(image)
         return image

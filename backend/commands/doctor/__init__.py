@@ -1,0 +1,1 @@
+"""`refam-backend doctor`."""
