@@ -1,6 +1,6 @@
 # The web server that Label Studio connects to: no torch, no model.
 # From the repository's root: docker build -f docker/web.Dockerfile .
-FROM python:3.11.15-slim-trixie
+FROM python:3.13.11-slim-trixie
 
 ENV PYTHONUNBUFFERED=1 \
     REFAM_BACKEND_HOST=0.0.0.0

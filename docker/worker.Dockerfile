@@ -3,7 +3,7 @@
 #
 # A plain Python base is enough for a GPU: torch's wheel brings the libraries of CUDA 13.0, and NVIDIA's Container
 # Toolkit mounts the driver (580 or newer) when the container starts.
-FROM python:3.11.15-slim-trixie
+FROM python:3.13.11-slim-trixie
 
 # A further package index, such as that of torch's builds for CPUs: see compose.cpu.yaml.
 ARG PIP_EXTRA_INDEX_URL
