@@ -43,6 +43,12 @@ class Answered:
         key = self._keyspace.key("looked", project)
         return bool(self._connection.set(key, "", nx=True, px=round(1000 * pause)))
 
+    def rest(self, project: str, seconds: float) -> None:
+        """Do not look through a project for that long, if it may be looked through sooner."""
+        key = self._keyspace.key("looked", project)
+        if self._connection.pttl(key) < 1000 * seconds:
+            self._connection.set(key, "", px=round(1000 * seconds))
+
     def found(self, project: str, outdated: int, *, anew: bool) -> None:
         """A look has found so many more outdated predictions. anew: it has just begun."""
         key = self._keyspace.key("outdated")

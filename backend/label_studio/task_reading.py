@@ -131,11 +131,10 @@ class _Reader:
             expressions = [self._expressions(entries) for entries in self._entries_of_pages(len(images))]
         if not self.config.list_of_images:
             return (Page(images[0], expressions[0]),)
-        self._check_number(sum(map(len, expressions)))
-        pages = [
-            Page(image, some, number) for number, (image, some) in enumerate(zip(images, expressions, strict=True))
-        ]
-        return tuple(page for page in pages if page.expressions and asked.item_index in (None, page.item_index))
+        pages = (Page(image, expressions[number], number) for number, image in enumerate(images))
+        wanted = [page for page in pages if page.expressions and asked.item_index in (None, page.item_index)]
+        self._check_number(sum(len(page.expressions) for page in wanted))
+        return tuple(wanted)
 
     def _entries_of_pages(self, number: int) -> list[Sequence[Any]]:
         """What is asked on each page: of a list of texts each belongs to one page, any other text to all."""

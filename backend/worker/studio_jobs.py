@@ -20,6 +20,8 @@ __all__ = ["FetchTasks", "LookThrough", "PostPrediction"]
 
 logger = logging.getLogger(__name__)
 
+REST = 6.0  # seconds for each page until a project is looked through again unasked: a large one takes a while
+
 
 class PostPrediction:
     """Does the jobs called JobName.POST_PREDICTION."""
@@ -149,6 +151,8 @@ class LookThrough:
         desk.answered.found(project, len(outdated), anew=page == 1)
         if len(tasks) == PAGE and page < most:
             desk.schedule.schedule_look(project, page=page + 1, most=most)
+        else:
+            desk.answered.rest(project, REST * page)
 
     def on_failure(self, job: Job, kind: type[BaseException], error: BaseException) -> None:
         """Called after each exception of `run`. The next look finds what this one did not."""

@@ -169,6 +169,14 @@ def test_who_asks_often_looks_once_in_a_while(studio, client, run_jobs, stored, 
     assert 0 < connection.ttl(shared.keyspace.key("looked", "7")) <= 60
 
 
+def test_a_large_project_rests_longer(stored, connection, shared):
+    answered, key = Answered(shared.keyspace), shared.keyspace.key("looked", "7")
+    answered.rest("7", 600)
+    answered.rest("7", 6)
+    assert 590 < connection.ttl(key) <= 600
+    assert not answered.may_look("7", 60)
+
+
 def test_a_look_reads_no_predictions_of_what_is_known_to_be_current(studio, client, run_jobs, stored):
     asked = len(studio.requests)
     setup(client)

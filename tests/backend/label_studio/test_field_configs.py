@@ -4,8 +4,9 @@ import pytest
 
 from backend.errors import LabelConfigError, TaskError
 from backend.label_studio.data_paths import look_up
+from backend.label_studio.interaction import Interaction
 from backend.label_studio.label_config import read_label_config
-from backend.label_studio.request import Expression, Label, TaskRequest
+from backend.label_studio.request import Click, Expression, Label, TaskRequest
 from backend.label_studio.task_reading import read_task
 from tests.support.processes import ROOT
 from tests.support.tasks import request_in
@@ -100,6 +101,12 @@ class TestPages:
         pages = self.asked(settings, ["a cat", None, ["a dog", "a cow"]], "a.png", "b.png", "c.png")
         found = [(page.item_index, [each.text for each in page.expressions]) for page in pages]
         assert found == [(0, ["a cat"]), (2, ["a dog", "a cow"])]
+
+    def test_a_click_is_about_its_own_page(self, settings):
+        clicked = Interaction(clicks=(Click(0.5, 0.5),), item_index=70)
+        data = {"frames": [f"{number}.png" for number in range(80)], "text": "a cat"}
+        (page,) = request_in(settings, self.FRAMES, data, clicked).pages
+        assert (page.image, page.item_index) == ("70.png", 70)
 
     def test_they_survive_json(self, settings):
         made = request_in(settings, self.FRAMES, {"frames": ["a", "b"], "text": "a cat"})
