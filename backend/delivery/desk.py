@@ -11,7 +11,7 @@ from backend.delivery.claims import Claim, Claims, Target
 from backend.delivery.known_projects import KnownProjects
 from backend.delivery.outbox import Outbox
 from backend.delivery.schedule import Schedule
-from backend.errors import BackendError, TaskError, TemporaryError
+from backend.errors import BackendError, RefusedError, TaskError, TemporaryError
 from backend.label_studio.client import Studio
 from backend.label_studio.label_config import LabelConfig, read_label_config
 from backend.label_studio.region_ids import question_mark, question_of
@@ -136,7 +136,7 @@ class Desk:
     def _post(self, claim: Claim, target: Target, prediction: Mapping[str, Any]) -> bool:
         """Store a prediction. Returns whether nobody else can have stored one meanwhile."""
         try:
-            self.studio.post_prediction(target.project, target.task, prediction)
+            self._store(target, prediction)
         except TemporaryError:  # it may be stored yet
             self.claims.extend(claim, self.timings.unsure)
             raise
@@ -144,6 +144,23 @@ class Desk:
             self.claims.release([claim])
             raise
         return self.claims.extend(claim, self.settings.claim_seconds)
+
+    def _store(self, target: Target, prediction: Mapping[str, Any]) -> None:
+        try:
+            self.studio.post_prediction(target.project, target.task, prediction)
+        except RefusedError:
+            if not self._has_labels_of_the_task(target, prediction):
+                raise
+            self.studio.add_prediction(target.task, prediction)
+
+    def _has_labels_of_the_task(self, target: Target, prediction: Mapping[str, Any]) -> bool:
+        """Whether a prediction fits the labels that a task itself brings (`value="$options"`)."""
+        tags = {tag.name: tag for tag in self.label_config(target.project).controls if tag.labels_path}
+        for task in self.studio.tasks(target.project, ids=[int(target.task)]):
+            known = {name: {label.answer for label in tag.of(task["data"]).labels} for name, tag in tags.items()}
+            found = [(region["from_name"], *region["value"][region["type"]]) for region in prediction["result"]]
+            return bool(tags) and all(label in known.get(tag, ()) for tag, *labels in found for label in labels)
+        return False
 
     def _delete_surplus(self, stored: Sequence[Mapping[str, Any]]) -> None:
         """Delete all but the first that answer the same: a request that was given up may have been carried out very

@@ -187,6 +187,11 @@ class Studio:
         remedy = "If the label config was changed meanwhile, ask for the task again."
         raise RefusedError("label_studio", f"Label Studio did not store the prediction: {reason}.", remedy)
 
+    def add_prediction(self, task: str, prediction: Mapping[str, Any]) -> None:
+        """Store a prediction that Label Studio does not check against the label config, whose import knows no labels of
+        the task's own where the config has some, too. Slower. Raises RefusedError if it does not take it."""
+        self.post("/api/predictions/", {"task": int(task), **prediction})
+
     def unknown_task(self, project: str, task: str) -> RefusedError:
         """What is said of a task that Label Studio does not know."""
         message = f"the Label Studio at {self.url} has no task {task} in project {project}."

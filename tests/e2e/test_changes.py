@@ -4,7 +4,7 @@ import httpx
 import numpy as np
 import pytest
 
-from backend.demo.local_studio import connect_backend
+from backend.demo.local_studio import connect_backend, make_project
 from refam.evaluate import intersection_over_union
 from tests.e2e.editor import ANNOTATION, REGIONS, SETTLE, read_mask
 from tests.e2e.running import CONFIG, PASSWORD, USER, eventually, run_command
@@ -84,8 +84,7 @@ def test_an_annotation_stays_when_its_tasks_text_is_corrected(project, masked, a
 
 def test_each_page_of_a_list_of_images_has_its_mask(api, studio, backend, sample, refam, editor):
     """And each can be edited."""
-    project = api.ask("POST", "/api/projects/", {"title": "pages", "label_config": PAGES})["id"]
-    api.ask("POST", "/api/storages/localfiles", {"project": project, "path": str(studio.files), "use_blob_urls": True})
+    project = make_project(studio, "pages", PAGES)
     frames = [studio.file_address(entry.picture.name) for entry in sample[:3]]
     (task,) = api.import_tasks(project, [{"frames": frames, "text": [sample[0].text, None, sample[2].text]}])
     connect_backend(studio, project, backend.address, USER, PASSWORD)
@@ -110,3 +109,17 @@ def test_two_label_studios_do_not_share_their_tasks(backend):
     """Names in Redis hold the Label Studio: tests/backend/queue/test_keyspace.py has two on one Redis."""
     answer = httpx.get(f"{backend.address}/status", auth=(USER, PASSWORD), trust_env=False).json()
     assert answer["label_studio"].endswith(backend.settings.label_studio_url.partition(":")[2].rpartition(":")[2])
+
+
+def test_labels_of_the_task_itself(api, studio, backend, sample):
+    """Label Studio's import of predictions does not know them beside labels of the config."""
+    tag = '<BrushLabels name="mask" toName="image" value="$options"><Label value="Other"/></BrushLabels>'
+    config = f'<View><Image name="image" value="$image"/><Text name="text" value="$text"/>{tag}</View>'
+    project = make_project(studio, "options", config)
+    address = studio.file_address(sample[0].picture.name)
+    options = [{"value": "Goldfish"}, {"value": "Zebras"}]
+    (task,) = api.import_tasks(project, [{"image": address, "text": "the left goldfish", "options": options}])
+    code, said = run_command(backend.variables, "prelabel", str(project))
+    assert code == 0, said
+    (prediction,) = api.predictions(task)
+    assert prediction["result"][0]["value"]["brushlabels"] == ["Goldfish"]

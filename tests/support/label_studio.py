@@ -162,10 +162,16 @@ class LabelStudio:
         known = {number for number, task in self.tasks.items() if task["project"] == project}
         if any(entry["task"] not in known for entry in body):
             return 400, {"detail": "Validation error", "validation_errors": ["tasks not found"]}
-        fitting = [e for e in body if all(f'"{r["from_name"]}"' in self.configs[project] for r in e["result"])]
+        fitting = [entry for entry in body if all(_fits(region, self.configs[project]) for region in entry["result"])]
         for entry in fitting:
             self.store(entry["task"], {name: value for name, value in entry.items() if name != "task"})
         return 201, {"created": len(fitting)}
+
+    def add_prediction(self, body: dict[str, Any], **_: Any) -> Answer:
+        if body["task"] not in self.tasks:
+            return 400, {"detail": "Validation error"}
+        self.store(body["task"], {name: value for name, value in body.items() if name != "task"})
+        return 201, {}
 
     def delete_prediction(self, number: int, **_: Any) -> Answer:
         return (204, None) if self.predictions.pop(number, None) else (404, {"detail": "Not found."})
@@ -176,6 +182,7 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("GET", r"/api/tasks", LabelStudio.list_tasks),
     ("GET", r"/api/tasks/(\d+)/annotations/", LabelStudio.list_annotations),
     ("GET", r"/api/predictions/", LabelStudio.list_predictions),
+    ("POST", r"/api/predictions/", LabelStudio.add_prediction),
     ("DELETE", r"/api/predictions/(\d+)/", LabelStudio.delete_prediction),
     ("POST", r"/api/projects/(\d+)/import/predictions", LabelStudio.import_predictions),
     ("POST", r"/api/projects/(\d+)/import", LabelStudio.import_tasks),
@@ -219,6 +226,13 @@ def serve(handler: type[Replier], port: int = 0) -> ThreadingHTTPServer:
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
+
+
+def _fits(region: dict[str, Any], config: str) -> bool:
+    """Whether an import takes a region: of labels that a task itself brings it knows nothing where there are others."""
+    labels = region["value"].get(region.get("type", ""), [])
+    known = "<Label " not in config or all(f'"{label}"' in config for label in labels)
+    return f'"{region["from_name"]}"' in config and known
 
 
 def _handler(studio: LabelStudio) -> type[Replier]:

@@ -31,6 +31,18 @@ def test_a_task_that_was_deleted_is_not_called_done(client, studio, run_jobs, le
     assert "has no task 1 in project 7" in failure["message"]
 
 
+def test_labels_of_the_task_itself_are_stored_though_an_import_does_not_know_them(client, studio, run_jobs, ledger):
+    studio.configs[7] = CONFIG.replace('<BrushLabels name="tag"', '<BrushLabels name="tag" value="$options"')
+    data = {**texts("the left goldfish")[0], "options": [{"value": "Goldfish"}, {"value": "Dice"}]}
+    numbers = studio.add_tasks(7, [data, data])
+    studio.retrieve(client, 7, numbers)
+    run_jobs()
+    once(studio, numbers)
+    labels = [region["value"]["brushlabels"] for entry in studio.predictions.values() for region in entry["result"]]
+    assert labels == [["Goldfish"]] * 2
+    assert not ledger.failures.newest()
+
+
 def test_a_prediction_that_label_studio_drops_is_listed(client, studio, run_jobs, ledger):
     numbers = studio.add_tasks(7, texts("left", "right"))
     studio.retrieve(client, 7, numbers)
