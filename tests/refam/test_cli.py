@@ -9,6 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from refam.cli import app
+from refam.tiny import NOTICE, SWITCH
 
 
 @pytest.fixture
@@ -29,6 +30,15 @@ def test_segment_writes_a_mask(run, tmp_path, image):
     assert (tmp_path / "out" / "overlay.png").exists()
     assert "score" in result.stdout
     assert "model  refam-" in result.stdout
+    assert NOTICE not in result.stderr
+
+
+def test_the_embedded_model_says_that_it_is_a_demonstration(monkeypatch, run):
+    for name in ("BLOCKS", "RESOLUTION"):
+        monkeypatch.delenv(f"REFAM_{name}")
+    result = run("segment", "picture.png", "the goldfish", "--model", "tiny", "--sam", "none")
+    assert result.exit_code == 0, result.output
+    assert f"{NOTICE} {SWITCH}" in result.stderr
 
 
 def test_explain_draws_a_picture(run, tmp_path):

@@ -155,9 +155,9 @@ def _missing(config: RefAMConfig) -> Iterator[tuple[str, Path, float]]:
 
 
 def _weights(config: RefAMConfig) -> float | None:
-    """GB that the weights and a pass take on the GPU, from the sizes of a local folder's files."""
-    folder = Path(config.model).expanduser()
-    if not (folder / "transformer").is_dir():
+    """GB that the weights and a pass take on the GPU, from the sizes of its files, if they are there."""
+    folder = _folder(config)
+    if folder is None:
         return None
     parts = {
         part.name: sum(file.stat().st_size for file in part.rglob("*.safetensors")) / 1e9 for part in folder.iterdir()
@@ -165,6 +165,21 @@ def _weights(config: RefAMConfig) -> float | None:
     encoders = parts.get("text_encoder", 0) + parts.get("text_encoder_2", 0) if config.text_encoder == "device" else 0
     transformer = parts["transformer"] * READ * BITS[config.quantize]
     return transformer + encoders + parts.get("vae", 0) + SAM_SIZES.get(config.sam, 0) + ACTIVATIONS
+
+
+def _folder(config: RefAMConfig) -> Path | None:
+    """The folder of the model's files, given or downloaded; None while they are not there."""
+    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415
+    from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
+
+    folder = Path(config.model).expanduser()
+    if (folder / "transformer").is_dir():
+        return folder
+    try:
+        index = try_to_load_from_cache(config.model, "model_index.json", revision=config.revision)
+    except HFValidationError:
+        return None
+    return Path(index).parent if isinstance(index, str) and (Path(index).parent / "transformer").is_dir() else None
 
 
 def _existing(folder: Path) -> Path:

@@ -290,6 +290,25 @@ def test_gpu_memory_against_what_the_model_needs(environment, tmp_path, variable
     assert finding.verdict == verdict
 
 
+def test_gpu_memory_of_a_model_that_was_downloaded(environment, tmp_path):
+    """The hub's cache holds links to files of these sizes."""
+    snapshot = tmp_path / "models--somebody--something" / "snapshots" / "abc"
+    (snapshot / "transformer").mkdir(parents=True)
+    (snapshot / "model_index.json").write_text("{}")
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("abc")
+    with (snapshot.parents[1] / "blob").open("wb") as file:
+        file.truncate(int(23.8e9))
+    (snapshot / "transformer" / "model.safetensors").symlink_to(snapshot.parents[1] / "blob")
+    for name, value in {"REFAM_MODEL": "somebody/something", "REFAM_DEVICE": "cuda", "REFAM_SAM": "none"}.items():
+        environment.setenv(name, value)
+    environment.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    environment.setattr("torch.cuda.device_count", lambda: 1)
+    environment.setattr("torch.cuda.get_device_properties", lambda _: SimpleNamespace(total_memory=16 * 10**9))
+    finding = model.gpu_memory(load_settings().refam)
+    assert finding.message == "the model needs about 15.0 GB of cuda's 16.0 GB."
+
+
 VALUES = {
     "REFAM_MODEL": ["tiny", "/nowhere", "somebody/something", "~nobody/x", "a b"],
     "REFAM_SAM": ["tiny", "none", "vit_h", "/nowhere", "\x00".replace("\x00", "%")],
