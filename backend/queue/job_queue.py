@@ -113,6 +113,13 @@ class JobQueue:
         except NoSuchJobError:
             raise LookupError(job_id) from None
 
+    def request(self, job_id: str) -> TaskRequest:
+        """What a job was asked. Raises LookupError if it has expired."""
+        try:
+            return TaskRequest.from_json(Job.fetch(job_id, self._connection, JSONSerializer).args[0])
+        except (NoSuchJobError, KeyError, TypeError):
+            raise LookupError(job_id) from None
+
     def await_outcome(self, request: TaskRequest, seconds: float) -> Outcome | None:
         """The outcome of a submitted request.
 

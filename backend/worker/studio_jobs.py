@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from rq.exceptions import AbandonedJobError
 from rq.job import Job
 
+from backend.delivery.claims import Target
 from backend.delivery.desk import Desk, OutdatedError
 from backend.errors import BackendError, LabelConfigError, RefusedError, TaskError
 from backend.label_studio.client import PAGE
@@ -57,6 +59,8 @@ class PostPrediction:
                 errors.append(error)
                 continue
             desk.shared.ledger.end([(target.project, target.task, ended)])
+            if outcome.failure:
+                self._note_answered(job_id, target)
             desk.outbox.remove(job_id, target)
         if waits:
             desk.schedule.schedule_post(job_id, after=min(waits))
@@ -73,6 +77,12 @@ class PostPrediction:
         for target in desk.outbox.due(job_id):
             desk.shared.ledger.end([(target.project, target.task, _failure(kind, error, "written to Label Studio"))])
             desk.outbox.remove(job_id, target)
+
+    def _note_answered(self, job_id: str, target: Target) -> None:
+        """A task's question has no mask, which is said; a look through its project need not ask it again and again."""
+        with suppress(LookupError):
+            mark = question_mark(self._desk.shared.jobs.request(job_id))
+            self._desk.answered.note(target.project, {target.task: mark})
 
     def _start_over(self, job_id: str) -> None:
         """See to tasks whose result expired before it was posted, from the beginning."""

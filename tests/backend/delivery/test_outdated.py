@@ -169,6 +169,22 @@ def test_who_asks_often_looks_once_in_a_while(studio, client, run_jobs, stored, 
     assert 0 < connection.ttl(shared.keyspace.key("looked", "7")) <= 60
 
 
+def test_a_corrected_text_without_a_mask_is_listed_and_not_asked_for_ever(
+    studio, client, run_jobs, stored, connection, shared, counters
+):
+    correct(studio, stored[0], text="nothing")
+    for _ in range(3):
+        connection.delete(shared.keyspace.key("looked", "7"))
+        setup(client)
+        run_jobs()
+        for key in connection.keys("rq:job:*"):  # as once failures are forgotten
+            connection.delete(key)
+    (failure,) = shared.ledger.failures.newest()
+    assert "nothing in the image" in failure["message"]
+    assert counters.totals()["failed"] == 1
+    once(studio, stored)
+
+
 def test_a_large_project_rests_longer(stored, connection, shared):
     answered, key = Answered(shared.keyspace), shared.keyspace.key("looked", "7")
     answered.rest("7", 600)
