@@ -119,12 +119,14 @@ class FetchTasks:
         for task in tasks:
             try:
                 request = read_task(task, config, desk.settings, project)
+            except TaskError as error:
+                desk.fail(project, task["id"], error)
+                continue
+            try:
                 if request and desk.lacks_prediction(task, request):
                     lacking.append(request)
                 else:
                     ledger.end([(project, str(task["id"]), Outcome())])
-            except TaskError as error:
-                desk.fail(project, task["id"], error)
             except BackendError as error:
                 unread.append(task["id"])
                 errors.append(error)

@@ -103,7 +103,8 @@ def test_reading_is_tried_again_then_listed(client, studio, run_jobs, run_later,
     assert "read from Label Studio" in ledger.failures.newest()[0]["message"]
 
 
-def test_reading_goes_on_where_single_requests_fail(client, studio, run_jobs, run_later, ledger):
+@pytest.mark.parametrize("status", [502, 401])
+def test_reading_goes_on_where_single_requests_fail(client, studio, run_jobs, run_later, ledger, status):
     numbers = studio.add_tasks(7, texts(*(f"left {number}" for number in range(20))))
     for number in numbers:
         studio.store(number, {"model_version": "refam-old", "result": [], "score": 0.1})
@@ -111,7 +112,7 @@ def test_reading_goes_on_where_single_requests_fail(client, studio, run_jobs, ru
 
     def every_second_fails(method, path):
         asked.append(path)
-        return (502, None) if path == "/api/predictions/" and len(asked) % 2 else None
+        return (status, None) if path == "/api/predictions/" and len(asked) % 2 else None
 
     studio.fault = every_second_fails
     client.post("/webhook", json=body)
