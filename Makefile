@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 QUICK := -m "not process" -n 2 --dist worksteal
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo studio check quick test e2e other-python bench chaos docker-check lint format docs constraints clean
+.PHONY: help demo studio check quick setup test e2e other-python bench chaos docker-check lint format docs constraints clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*  ## /\1\t/' | expand -t 14
@@ -21,11 +21,18 @@ check: lint quick  ## lint, types, contracts, and the tests that start no proces
 quick: $(VENV)/installed $(VENV)/quantize  ## the tests that start no process
 	$(BIN)/pytest $(QUICK)
 
-test: $(VENV)/installed $(VENV)/quantize lint  ## set up everything and run all checks and tests
+WITH_E2E := $(filter 1 true,$(CI) $(E2E))
+
+# Virtual environments are made at once, since each waits for the network and the disk
+setup:  ## install all that `test` needs
+	$(MAKE) --jobs 3 --output-sync=target $(VENV)/installed $(if $(WITH_E2E),.label-studio/installed .s3/installed)
+	$(MAKE) $(VENV)/quantize $(if $(WITH_E2E),$(VENV)/e2e)
+
+test: setup lint  ## set up everything and run all checks and tests
 	$(BIN)/pytest $(QUICK) --cov --cov-report=
 	$(BIN)/pytest -m process --cov --cov-append
 	$(BIN)/coverage report --include 'backend/delivery/*,backend/queue/*' --fail-under 97
-ifneq ($(filter 1 true,$(CI) $(E2E)),)
+ifneq ($(WITH_E2E),)
 	$(MAKE) --jobs 2 --output-sync=target e2e other-python
 endif
 
