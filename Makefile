@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 QUICK := -m "not process" -n 2 --dist worksteal
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo studio check quick setup test e2e other-python bench chaos docker-check lint format docs constraints clean
+.PHONY: help demo studio check quick setup test processes e2e other-python bench chaos docker-check lint format docs constraints clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*  ## /\1\t/' | expand -t 14
@@ -30,11 +30,13 @@ setup:  ## install all that `test` needs
 
 test: setup lint  ## set up everything and run all checks and tests
 	$(BIN)/pytest $(QUICK) --cov --cov-report=
+	$(MAKE) --jobs 2 --output-sync=target processes $(if $(WITH_E2E),other-python)
+	$(if $(WITH_E2E),$(MAKE) e2e)
+
+# They wait for each other most of the time: the other Python's tests run beside them
+processes: $(VENV)/installed  ## the tests that start processes, after `quick`
 	$(BIN)/pytest -m process --cov --cov-append
 	$(BIN)/coverage report --include 'backend/delivery/*,backend/queue/*' --fail-under 97
-ifneq ($(WITH_E2E),)
-	$(MAKE) --jobs 2 --output-sync=target e2e other-python
-endif
 
 e2e: $(VENV)/e2e .label-studio/installed .s3/installed  ## in a real Label Studio and a real browser; part of `make test` with CI=true or E2E=1
 	$(BIN)/pytest tests/e2e

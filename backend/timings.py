@@ -15,6 +15,7 @@ class Timings:
     delivery: how long a claim covers one post, whose requests time out sooner.
     latest_post: after the claim; whoever was held up longer leaves the post to others.
     unsure: after a post without an answer, which Label Studio may still carry out.
+    claimed: until a task that somebody else is delivering is looked at again: most are stored within a second.
     soon: until somebody else's deed, which is underway, is looked at again.
     full: between two looks at a queue that is full.
     opening: that a task's page waits for a mask which somebody else is about to post.
@@ -30,6 +31,7 @@ class Timings:
     delivery: float = 60
     latest_post: float = 20
     unsure: float = 60
+    claimed: float = 5
     soon: float = 1
     full: float = 10
     opening: float = 5

@@ -110,7 +110,7 @@ class Desk:
         if _answering(stored, version, mark, strict):
             self.claims.release(own)
         elif claim is None or time.monotonic() - start > self.timings.latest_post:
-            return max(self.claims.claimed_for(target, version), self.timings.soon)
+            return max(min(self.claims.claimed_for(target, version), self.timings.claimed), self.timings.soon)
         elif not self._post(claim, target, prediction):
             stored = self.studio.predictions(target.task)
         if mark:

@@ -43,7 +43,8 @@ def row(page, title, *cells):
 def test_a_failed_task_is_retried_with_its_button(project, api, studio, sample, status_page):
     entry, late = sample[0], "late.png"
     (task,) = api.add_tasks(project, [(late, entry.text)])
-    failed = section(status_page, "Failed tasks").locator("tbody tr").filter(has_text="image: there is no image at its URL").first
+    rows = section(status_page, "Failed tasks").locator("tbody tr")
+    failed = rows.filter(has_text="image: there is no image at its URL").first
     failed.wait_for()
     example = failed.get_by_role("link").last
     assert example.inner_text() == str(task)
