@@ -9,8 +9,9 @@ from pathlib import Path
 
 from backend.errors import ProgramError
 
-__all__ = ["hold_folder", "listen"]
+__all__ = ["PORT_REMEDY", "hold_folder", "listen"]
 
+PORT_REMEDY = "Stop what uses it, or set REFAM_BACKEND_PORT."  # where the backend's own port is in use
 WAITING = 2048  # connections that wait to be accepted, as in uvicorn
 
 

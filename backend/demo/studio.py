@@ -17,7 +17,7 @@ from backend.commands.selection import Selection
 from backend.demo.local_studio import LocalStudio, connect_backend, make_project, studio_running
 from backend.demo.programs import backend_running
 from backend.demo.sample import write_sample
-from backend.exclusive import hold_folder, listen
+from backend.exclusive import PORT_REMEDY, hold_folder, listen
 from backend.queue.connection import connect
 from backend.queue.shared_state import SharedState
 from backend.settings import Settings
@@ -40,7 +40,7 @@ def run(settings: Settings, folder: Path, port: int, count: int) -> int:
     console = Console(highlight=False)
     folder.mkdir(parents=True, exist_ok=True)
     with suppress(KeyboardInterrupt):
-        listen("127.0.0.1", settings.port, "Stop what uses it, or set REFAM_BACKEND_PORT.").close()
+        listen("127.0.0.1", settings.port, PORT_REMEDY).close()
         console.print("Label Studio starts; the first time, this takes a minute or two.")
         with hold_folder(folder, "Stop it, or choose another --folder."), studio_running(folder, port) as studio:
             project = _sample_project(studio, count)

@@ -16,7 +16,7 @@ import httpx
 from redis.exceptions import RedisError
 
 from backend.errors import QueueUnavailableError
-from backend.exclusive import hold_folder, listen
+from backend.exclusive import PORT_REMEDY, hold_folder, listen
 from backend.queue.connection import connect
 from backend.queue.fleet import Fleet
 from backend.queue.keyspace import Keyspace
@@ -26,7 +26,6 @@ from refam.tiny import NOTICE, SWITCH
 
 __all__ = ["up"]
 
-PORT_REMEDY = "Stop what uses it, or set REFAM_BACKEND_PORT."
 PROGRAM = (sys.executable, "-m", "backend")
 LOOK = 0.2  # seconds between two looks at the processes
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a dead process is started again

@@ -7,7 +7,7 @@ from types import FrameType
 import uvicorn
 from fastapi import Depends, FastAPI
 
-from backend.exclusive import listen
+from backend.exclusive import PORT_REMEDY, listen
 from backend.queue.connection import connect
 from backend.queue.shared_state import SharedState
 from backend.settings import Settings
@@ -59,9 +59,8 @@ def serve(settings: Settings, descriptor: int | None = None) -> None:
     descriptor: of a socket that listens already, as of `refam-backend up`.
     Raises ProgramError if the port is in use, and QueueUnavailableError if there is no Redis.
     """
-    remedy = "Stop what uses it, or set REFAM_BACKEND_PORT."
     given = descriptor is not None
-    listener = socket.socket(fileno=descriptor) if given else listen(settings.host, settings.port, remedy)
+    listener = socket.socket(fileno=descriptor) if given else listen(settings.host, settings.port, PORT_REMEDY)
     shared = SharedState.over(connect(settings), settings)
     shared.keyspace.announce()
     config = uvicorn.Config(
