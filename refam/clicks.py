@@ -84,12 +84,14 @@ def click_prompts(clicks: Clicks, peaks: Sequence[Point]) -> list[Clicks]:
     return [clicks, Clicks((*clicks.points, peaks[0] if peaks else clicks.box.centre))]
 
 
-def box_fit(mask: NDArray[np.bool_], box: Box) -> float:
-    """How well the rectangle around a mask [H, W] agrees with the box: their IoU, in [0, 1]."""
+def box_fit(mask: NDArray[np.bool_], box: Box, size: tuple[int, int]) -> float:
+    """How well the rectangle around a mask [h, w] over an image of size (width, height) agrees with the box: their IoU,
+    in [0, 1]."""
     if not mask.any():
         return 0.0
+    across, down = size[0] / mask.shape[1], size[1] / mask.shape[0]  # image pixels to a cell
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    left, top, right, bottom = across * columns[0], down * rows[0], across * (columns[-1] + 1), down * (rows[-1] + 1)
     width = max(0.0, min(right, box.right) - max(left, box.left))
     height = max(0.0, min(bottom, box.bottom) - max(top, box.top))
     areas = (right - left) * (bottom - top) + (box.right - box.left) * (box.bottom - box.top)
@@ -98,12 +100,8 @@ def box_fit(mask: NDArray[np.bool_], box: Box) -> float:
 
 def _regions_at(points: Sequence[Point], regions: NDArray[np.intp], size: tuple[int, int]) -> list[int]:
     """Numbers of the hot regions under the points."""
-    (height, width), (columns, rows) = regions.shape, size
-    cells = [
-        (min(int(point.y / rows * height), height - 1), min(int(point.x / columns * width), width - 1))
-        for point in points
-    ]
-    return [int(regions[cell]) for cell in cells if regions[cell] > 0]
+    found = [int(regions[point.cell(size, regions.shape)]) for point in points]
+    return [number for number in found if number > 0]
 
 
 def _inside(box: Box, shape: tuple[int, ...], size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -14,10 +14,10 @@ __all__ = ["Preset", "RefAMConfig", "parse_blocks"]
 
 PREFIX = "REFAM_"
 FOREIGN_PREFIX = "REFAM_BACKEND_"  # the Label Studio backend's own settings
-METHOD_REVISION = 3  # raise it when the same settings begin to give other masks (code or embedded weights)
+METHOD_REVISION = 4  # raise it when the same settings begin to give other masks (code or embedded weights)
 NOT_IN_VERSION = ("device", "text_encoder", "text_cache", "text_cache_dir", "image_cache")
 CHOICES = {
-    "quantize": ("none", "int8", "int4"),
+    "quantize": ("none", "int8"),
     "text_encoder": ("device", "cpu", "drop"),
     "average": (None, "probabilities", "logits"),
     "combine": (None, "sum", "product"),
@@ -70,7 +70,7 @@ class RefAMConfig:
     device: str = setting("auto", "`auto`, `cpu`, `cuda` or `cuda:N`.")
     quantize: str = setting(
         "none",
-        "Weights of the transformer's blocks: `int8` or `int4`, with torchao (`pip install -r "
+        "Weights of the transformer's blocks: `int8`, with torchao (`pip install -r "
         "requirements-quantize.txt`), or `none` for bf16 on a GPU and fp32 on a CPU.",
     )
     text_encoder: str = setting(

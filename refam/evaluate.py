@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from refam.heatmap import Point
+from refam.picture import Picture
 from refam.pipeline import RefAM
 from refam.refine import propose
 from refam.synthetic.referrals import REFERRALS, Referral, refer
@@ -153,10 +154,12 @@ def _segment(refam: RefAM, kind: str, image: Image, expression: str, truth: Mask
 
 def _prompt(refam: RefAM, kind: str, image: Image, point: Point, truth: Mask) -> Outcome:
     """SAM's own favourite for one point; an empty mask where there is none."""
-    candidates = propose(image, [point], refam.sam, refam.config) if refam.sam else []
-    if not candidates:
+    picture = Picture.of(image, refam.side)
+    candidates = propose(picture, [point], refam.sam, refam.config) if refam.sam else []
+    if not (refam.sam and candidates):
         return _outcome(kind, point, np.zeros_like(truth), truth)
-    return _outcome(kind, point, max(candidates, key=lambda c: c.predicted_iou).mask, truth)
+    favourite = max(candidates, key=lambda candidate: candidate.predicted_iou)
+    return _outcome(kind, point, refam.sam.full_mask(favourite, picture.size), truth)
 
 
 def _outcome(kind: str, point: Point, mask: Mask, truth: Mask) -> Outcome:

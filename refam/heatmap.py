@@ -26,6 +26,14 @@ class Point:
     y: float
     on_target: bool = True
 
+    def cell(self, size: tuple[int, int], shape: tuple[int, ...]) -> tuple[int, int]:
+        """(row, column) of the cell that it lies in, of a grid [h, w] over an image of size (width, height)."""
+        height, width = shape
+        return (
+            min(int(self.y / size[1] * height), height - 1),
+            min(int(self.x / size[0] * width), width - 1),
+        )
+
 
 def keep(tokens: Sequence[Token], phrase: Phrase, config: RefAMConfig) -> list[bool]:
     """Which tokens' maps make the heatmap.

@@ -10,13 +10,14 @@ from PIL.Image import Image
 
 from refam.backbones import Backbone
 from refam.backbones.registry import load_backbone
-from refam.cache import LRUCache, image_key
+from refam.cache import LRUCache
 from refam.clicks import Clicks, click_prompts, clicked_focus
 from refam.config import RefAMConfig
 from refam.errors import ClickError, DeviceError
 from refam.faults import device_faults
 from refam.heatmap import Point, bias, combine, find_points, keep
 from refam.phrase import Phrase
+from refam.picture import Picture
 from refam.refine import best_candidate, best_clicked, propose, score, threshold_mask
 from refam.sam import Candidate, SegmentAnything
 from refam.sinks import find_sinks
@@ -125,15 +126,21 @@ class RefAM:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def ground(self, image: Image, expression: str) -> Grounding:
-        """Heatmap and points of what the expression refers to; the last ones are kept. Raises ExpressionError."""
-        return self._groundings.get((image_key(image), expression), lambda: self._ground(image, expression))
+    @property
+    def side(self) -> int:
+        """Pixels that the models take of an image, at most, on each axis."""
+        return max(self.backbone.side, self.sam.side if self.sam else 0)
 
-    def _ground(self, image: Image, expression: str) -> Grounding:
+    def ground(self, image: Image | Picture, expression: str) -> Grounding:
+        """Heatmap and points of what the expression refers to; the last ones are kept. Raises ExpressionError."""
+        picture = self._picture(image)
+        return self._groundings.get((picture.key, expression), lambda: self._ground(picture, expression))
+
+    def _ground(self, picture: Picture, expression: str) -> Grounding:
         config = self.config
         text = read_text(expression, self.backbone.tokenize, config.magnets, config.magnet_colours)
 
-        maps = self.backbone.token_maps(image, text.strings)
+        maps = self.backbone.token_maps(picture, text.strings)
 
         sinks = find_sinks(maps, config.sink_share, config.sink_variation)
         tokens = [replace(token, sink=bool(sink)) for token, sink in zip(text.tokens, sinks, strict=True)]
@@ -142,46 +149,51 @@ class RefAM:
 
         heatmap = combine(maps[kept], config)
         focus = bias(heatmap, maps, tokens, text.phrase, config)
-        points = find_points(focus, image.size, config.points, config.peak_ratio)
+        points = find_points(focus, picture.size, config.points, config.peak_ratio)
         return Grounding(tokens, maps, heatmap, focus, points, text.phrase)
 
     @device_faults()
-    def segment(self, image: Image, expression: str) -> Segmentation:
+    def segment(self, image: Image | Picture, expression: str) -> Segmentation:
         """Mask of what the expression refers to. Raises ExpressionError, DeviceMemoryError, DeviceBrokenError."""
-        grounding = self.ground(image, expression)
+        picture = self._picture(image)
+        grounding = self.ground(picture, expression)
         focus, points = grounding.focus, grounding.points
-        candidates = propose(image, points, self.sam, self.config) if self.sam else []
-        if not candidates:
-            mask = threshold_mask(focus, points[0], image.size)
+        candidates = propose(picture, points, self.sam, self.config) if self.sam else []
+        if not (self.sam and candidates):
+            mask = threshold_mask(focus, points[0], picture.size)
             return Segmentation(grounding, mask, score(mask, focus), [])
         best = best_candidate(candidates, focus, self.config)
-        return Segmentation(grounding, best.mask, score(best.mask, focus, best.predicted_iou), candidates)
+        trust = score(best.mask, focus, best.predicted_iou)
+        return Segmentation(grounding, self.sam.full_mask(best, picture.size), trust, candidates)
 
     @device_faults()
-    def select(self, image: Image, clicks: Clicks, expression: str | None = None) -> Selection:
+    def select(self, image: Image | Picture, clicks: Clicks, expression: str | None = None) -> Selection:
         """Mask of what is clicked on; with an expression, the clicks refine what it found. On an image that was
         segmented or selected from lately, this costs no more than SAM's decoder.
 
         Raises ExpressionError, ClickError where nothing is named, DeviceMemoryError and DeviceBrokenError.
         """
-        config = self.config
-        focus = clicked_focus(self.ground(image, expression).focus, clicks, image.size) if expression else None
-        peaks = [] if focus is None else find_points(focus, image.size, config.points, config.peak_ratio)
+        config, picture = self.config, self._picture(image)
+        focus = clicked_focus(self.ground(picture, expression).focus, clicks, picture.size) if expression else None
+        peaks = [] if focus is None else find_points(focus, picture.size, config.points, config.peak_ratio)
         prompts = click_prompts(clicks, [peak for peak in peaks if peak.on_target])
         if not prompts:
             raise ClickError("The clicks only say where the mask is not; click also on what it holds, or describe it.")
         if self.sam is None:
             if focus is None:
                 raise ClickError("REFAM_SAM is 'none', so clicks alone select nothing; set it to a Segment Anything.")
-            mask = threshold_mask(focus, (clicks.positive or peaks)[0], image.size)
+            mask = threshold_mask(focus, (clicks.positive or peaks)[0], picture.size)
             return Selection(focus, mask, score(mask, focus), [])
         candidates = [
-            candidate for prompt in prompts for candidate in self.sam.candidates(image, prompt.points, prompt.box)
+            candidate for prompt in prompts for candidate in self.sam.candidates(picture, prompt.points, prompt.box)
         ]
-        best = best_clicked(candidates, clicks, focus, config)
+        best = best_clicked(candidates, clicks, picture.size, focus, config)
         trust = best.predicted_iou
         confidence = float(np.clip(trust, 0, 1)) if focus is None else score(best.mask, focus, trust)
-        return Selection(focus, best.mask, confidence, candidates)
+        return Selection(focus, self.sam.full_mask(best, picture.size), confidence, candidates)
+
+    def _picture(self, image: Image | Picture) -> Picture:
+        return image if isinstance(image, Picture) else Picture.of(image, self.side)
 
 
 def choose_device(name: str) -> torch.device:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL.Image import Image
 from skimage.filters import threshold_otsu
 from skimage.measure import label
 from torch.nn import functional
@@ -13,6 +12,7 @@ from torch.nn import functional
 from refam.clicks import Clicks, box_fit
 from refam.config import RefAMConfig
 from refam.heatmap import Heat, Point, without_rivals
+from refam.picture import Picture
 from refam.sam import Candidate, SegmentAnything
 
 __all__ = ["agreement", "best_candidate", "best_clicked", "prompts", "propose", "score", "threshold_mask"]
@@ -34,13 +34,12 @@ def prompts(points: Sequence[Point], config: RefAMConfig) -> list[list[Point]]:
     return sets
 
 
-def propose(image: Image, points: Sequence[Point], sam: SegmentAnything, config: RefAMConfig) -> list[Candidate]:
+def propose(picture: Picture, points: Sequence[Point], sam: SegmentAnything, config: RefAMConfig) -> list[Candidate]:
     """SAM's candidates for every prompt, without empty masks and without masks that miss the chosen point; those of the
     chosen point alone come first. If none holds the chosen point, all that are not empty; that may be none."""
-    proposed = [candidate for prompt in prompts(points, config) for candidate in sam.candidates(image, prompt)]
+    proposed = [candidate for prompt in prompts(points, config) for candidate in sam.candidates(picture, prompt)]
     found = [candidate for candidate in proposed if candidate.mask.any()]
-    row, column = int(points[0].y), int(points[0].x)
-    return [candidate for candidate in found if candidate.mask[row, column]] or found
+    return [each for each in found if each.mask[points[0].cell(picture.size, each.mask.shape)]] or found
 
 
 def best_candidate(candidates: Sequence[Candidate], focus: Heat, config: RefAMConfig) -> Candidate:
@@ -57,19 +56,24 @@ def best_candidate(candidates: Sequence[Candidate], focus: Heat, config: RefAMCo
     return max(candidates, key=rating)
 
 
-def best_clicked(candidates: Sequence[Candidate], clicks: Clicks, heat: Heat | None, config: RefAMConfig) -> Candidate:
+def best_clicked(
+    candidates: Sequence[Candidate], clicks: Clicks, size: tuple[int, int], heat: Heat | None, config: RefAMConfig
+) -> Candidate:
     """Of the candidates that break the fewest clicks, the one with the highest product of the IoU that SAM predicts,
-    its fit to the box, if any, and its agreement with the heat. heat: None where a text has no say."""
+    its fit to the box, if any, and its agreement with the heat.
+
+    size: the image's (width, height), which clicks and box refer to.
+    heat: None where a text has no say.
+    """
 
     def faults(candidate: Candidate) -> int:
-        height, width = candidate.mask.shape
-        cells = [(min(int(point.y), height - 1), min(int(point.x), width - 1)) for point in clicks.points]
-        return sum(candidate.mask[cell] != point.on_target for cell, point in zip(cells, clicks.points, strict=True))
+        mask = candidate.mask
+        return sum(mask[point.cell(size, mask.shape)] != point.on_target for point in clicks.points)
 
     def rating(candidate: Candidate) -> float:
         value = max(candidate.predicted_iou, 0.0)
         if clicks.box is not None:
-            value *= box_fit(candidate.mask, clicks.box)
+            value *= box_fit(candidate.mask, clicks.box, size)
         if heat is not None and config.choose_by_heatmap:
             value *= agreement(candidate.mask, heat, config.agreement)
         return value

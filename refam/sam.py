@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Self
@@ -11,15 +11,17 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL.Image import Image
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import functional
 
-from refam.cache import LRUCache, image_key
+from refam.cache import LRUCache
 from refam.clicks import Box
 from refam.errors import ModelNotFoundError
 from refam.heatmap import Point
+from refam.picture import Picture
 from refam.tiny import SAM_FOLDER
 from refam.torchvision_standins import import_segment_anything
 
@@ -32,26 +34,38 @@ WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}  # of the image encoder
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of SAM's answers: a mask [H, W] at the image's size, and the IoU that SAM itself predicts for it."""
+    """One of SAM's answers.
+
+    Attributes:
+        mask: [h, w] bool over the whole image, whose longer side is that of SAM's input.
+        predicted_iou: the IoU that SAM itself predicts for it.
+        logits: [h, w] float32, on SAM's device; the mask is where they are above SAM's threshold.
+    """
 
     mask: NDArray[np.bool_]
     predicted_iou: float
+    logits: Tensor = field(repr=False)
 
 
 @dataclass(frozen=True)
 class _Embedding:
+    """features: [1, C, grid, grid] float32; shape: (height, width) of the image in SAM's square input."""
+
     features: Tensor
-    original_size: tuple[int, int]
-    input_size: tuple[int, int]
+    shape: tuple[int, int]
 
 
 class SegmentAnything:
     """A SAM model with the embeddings of the last `image_cache` images. Not to be shared between threads."""
 
     def __init__(self, model: Any, image_cache: int) -> None:
-        self._predictor = import_segment_anything().SamPredictor(model)
-        self._predictor.transform.get_preprocess_shape = _resized_shape
+        self._model = model
         self._embeddings: LRUCache[_Embedding] = LRUCache(image_cache)
+
+    @property
+    def side(self) -> int:
+        """Of its square input, in pixels."""
+        return int(self._model.image_encoder.img_size)
 
     @property
     def embedded(self) -> int:
@@ -61,7 +75,6 @@ class SegmentAnything:
     def forget(self) -> None:
         """Keep nothing of the images so far."""
         self._embeddings.clear()
-        self._predictor.reset_image()
 
     @classmethod
     def from_name(cls, name: str, device: torch.device, image_cache: int) -> Self:
@@ -79,32 +92,40 @@ class SegmentAnything:
             ) from error
         return cls(model.to(device).eval(), image_cache)
 
-    def candidates(self, image: Image, points: Sequence[Point], box: Box | None = None) -> list[Candidate]:
+    @torch.inference_mode()
+    def candidates(self, picture: Picture, points: Sequence[Point], box: Box | None = None) -> list[Candidate]:
         """SAM's masks for one prompt: points, positive where the target is and negative on rivals, a box, or both."""
-        self._use(self._embeddings.get(image_key(image), lambda: self._embed(image)))
-        predictor, model = self._predictor, self._predictor.model
-        logits, ious = self._decode(points, box)
-        # Three masks in a batch, instead of three channels of one: a CPU resizes them in less than half the time.
-        resized = model.postprocess_masks(logits[:, None], predictor.input_size, predictor.original_size)[:, 0]
-        masks = (resized > model.mask_threshold).cpu().numpy()
-        return [Candidate(mask, float(iou)) for mask, iou in zip(masks, ious, strict=True)]
+        embedding = self._embeddings.get(picture.key, lambda: self._embed(picture))
+        low, ious = self._decode(embedding, picture.size, points, box)
+        height, width = embedding.shape
+        logits = _interpolated(low, (self.side, self.side))[:, :height, :width]
+        masks = (logits > self._model.mask_threshold).cpu().numpy()
+        return [Candidate(*parts) for parts in zip(masks, ious.tolist(), logits, strict=True)]
 
-    @torch.no_grad()
-    def _decode(self, points: Sequence[Point], box: Box | None) -> tuple[Tensor, Tensor]:
+    @torch.inference_mode()
+    def full_mask(self, candidate: Candidate, size: tuple[int, int]) -> NDArray[np.bool_]:
+        """A candidate's mask [H, W] at an image's size (width, height)."""
+        logits = _interpolated(candidate.logits[None], size[::-1])[0]
+        mask: NDArray[np.bool_] = (logits > self._model.mask_threshold).cpu().numpy()
+        return mask
+
+    def _decode(
+        self, embedding: _Embedding, size: tuple[int, int], points: Sequence[Point], box: Box | None
+    ) -> tuple[Tensor, Tensor]:
         """Logits [3, h, w] of the decoder, over the padded square, and the IoUs [3] that it predicts."""
-        predictor, model = self._predictor, self._predictor.model
+        model = self._model
         corners = [(box.left, box.top), (box.right, box.bottom)] if box else []
-        places = np.array([*((point.x, point.y) for point in points), *corners])
-        scaled = predictor.transform.apply_coords(places, predictor.original_size)
-        coordinates = torch.as_tensor(scaled, dtype=torch.float, device=predictor.device)[None]  # [1, points, xy]
-        labels = torch.tensor([[int(point.on_target) for point in points]], device=predictor.device)
+        places = torch.tensor([*((point.x, point.y) for point in points), *corners], dtype=torch.float64)
+        scale = torch.tensor([embedding.shape[1] / size[0], embedding.shape[0] / size[1]], dtype=torch.float64)
+        coordinates = (places * scale).float().to(model.device)[None]  # [1, points, xy]
+        labels = torch.tensor([[int(point.on_target) for point in points]], device=model.device)
         sparse, dense = model.prompt_encoder(
             points=(coordinates[:, : len(points)], labels) if points else None,
             boxes=coordinates[:, len(points) :].reshape(1, 4) if box else None,
             masks=None,
         )
         logits, ious = model.mask_decoder(
-            image_embeddings=predictor.features,
+            image_embeddings=embedding.features,
             image_pe=model.prompt_encoder.get_dense_pe(),
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
@@ -112,16 +133,16 @@ class SegmentAnything:
         )
         return logits[0], ious[0]
 
-    def _embed(self, image: Image) -> _Embedding:
-        predictor = self._predictor
-        predictor.set_image(np.array(image.convert("RGB")))
-        return _Embedding(predictor.features, predictor.original_size, predictor.input_size)
+    def _embed(self, picture: Picture) -> _Embedding:
+        height, width = _resized_shape(*picture.size[::-1], self.side)
+        resized = np.array(picture.resized((width, height), Image.Resampling.BILINEAR))
+        pixels = torch.from_numpy(resized).to(self._model.device).permute(2, 0, 1)[None]  # [1, 3, h, w]
+        return _Embedding(self._model.image_encoder(self._model.preprocess(pixels)), (height, width))
 
-    def _use(self, embedding: _Embedding) -> None:
-        self._predictor.features = embedding.features
-        self._predictor.original_size = embedding.original_size
-        self._predictor.input_size = embedding.input_size
-        self._predictor.is_image_set = True
+
+def _interpolated(maps: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Maps [N, h, w] stretched to a shape, bilinearly. A batch of one-channel images is what a CPU is fastest at."""
+    return functional.interpolate(maps[:, None], shape, mode="bilinear", align_corners=False)[:, 0]
 
 
 def _resized_shape(height: int, width: int, longest: int) -> tuple[int, int]:

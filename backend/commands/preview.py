@@ -43,10 +43,11 @@ def preview(settings: Settings, selection: Selection, console: Console, folder: 
                 continue
             number = count(1)
             for page in request.pages:
-                image = loader.load(page.image, request.image_field, request.task)
+                picture = loader.load(page.image, request.image_field, request.task)
                 for expression in page.expressions:
                     path = folder / f"task_{task['id']}_{next(number)}.png"
-                    save(overlay(image, expression.text, refam.segment(image, expression.text)), path)
+                    found = refam.segment(picture, expression.text)
+                    save(overlay(picture.pixels, expression.text, found), path)
                     console.print(f"task {task['id']}: {escape(expression.text)} -> {path}")
         except (TaskError, TemporaryError, ExpressionError) as error:
             failed += 1

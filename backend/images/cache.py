@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from cachetools import TTLCache, cachedmethod
-from PIL.Image import Image
 
 from backend.label_studio.storages import is_read_for_a_task
+from refam.picture import Picture
 
 __all__ = ["ImageCache", "Loader"]
 
@@ -19,11 +19,12 @@ LIFETIME = 600  # seconds; what lies behind an address may change
 class Loader(Protocol):
     """Loads the image that a task points to. See backend.images.loader.ImageLoader."""
 
-    def load(self, reference: str, field: str, task: str) -> Image: ...
+    def load(self, reference: str, field: str, task: str) -> Picture: ...
 
 
-def _bytes(image: Image) -> int:
-    return image.width * image.height * len(image.getbands())
+def _bytes(picture: Picture) -> int:
+    pixels = picture.pixels
+    return pixels.width * pixels.height * len(pixels.getbands())
 
 
 def _key(_: "ImageCache", reference: str, field: str, task: str) -> bytes:
@@ -41,11 +42,11 @@ class ImageCache:
 
     def __init__(self, loader: Loader, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._loader = loader
-        self._images: TTLCache[bytes, Image] = TTLCache(max_bytes, LIFETIME, clock, _bytes)
+        self._images: TTLCache[bytes, Picture] = TTLCache(max_bytes, LIFETIME, clock, _bytes)
         self._loaded = threading.Condition()
 
     @cachedmethod(lambda self: self._images, key=_key, condition=lambda self: self._loaded)
-    def load(self, reference: str, field: str, task: str) -> Image:
+    def load(self, reference: str, field: str, task: str) -> Picture:
         """As the other loader's; the image must not be changed.
 
         What another thread is loading is waited for. If that fails, it is tried here, too: each task has an error of

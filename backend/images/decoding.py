@@ -1,5 +1,6 @@
 """An image file's bytes -> RGB pixels, within limits that hold before anything is decoded."""
 
+import hashlib
 import io
 import threading
 import warnings
@@ -7,14 +8,17 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
+from PIL.JpegImagePlugin import JpegImageFile
 
-from backend.images.orientation import orientation, upright
+from backend.images.orientation import SIDEWAYS, Box, orientation, upright
 from backend.settings import PILLOW_MAX_PIXELS
+from refam.picture import Picture
 
 __all__ = ["ImageError", "decode"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "AVIF", "TIFF")
 JPEGS = ("JPEG", "MPO")  # Pillow's name for a photograph with previews behind it, which browsers do not show
+DRAFT_GAP = 2  # what a JPEG is decoded at is a mean over whole blocks, so fewer pixels do than Picture leaves
 MAX_SCANS = 100  # progressive JPEGs have about ten; each takes as long as the whole image, and may be a few bytes
 START_OF_SCAN = b"\xff\xda"
 TEXT_LIMITS = ("MAX_TEXT_CHUNK", "MAX_TEXT_MEMORY")  # of Pillow, which names them where a PNG goes beyond
@@ -53,12 +57,15 @@ class ImageError(Exception):
         self.remedy = remedy
 
 
-def decode(content: bytes, max_pixels: int, interrupts: tuple[type[Exception], ...] = ()) -> Image.Image:
-    """The image in a file, RGB, upright as the browser shows it, transparency on white.
+def decode(
+    content: bytes, max_pixels: int, interrupts: tuple[type[Exception], ...] = (), *, side: int | None = None
+) -> Picture:
+    """The image in a file, RGB, upright as the browser shows it, transparency on white, named by the file's bytes.
 
     More than 8 bits: of 16 the high byte counts, as in browsers; whole numbers of 32 bits and floats, which only TIFF
     holds and no browser shows, are stretched from the least to the largest finite value. TIFF is turned as it says.
     interrupts: what a signal may raise in the midst of it, which says nothing about the file.
+    side: pixels that are taken of the image on each axis; no more than these need are kept. All if absent.
     Raises ImageError for what is no still image in one of FORMATS, or has more pixels than `max_pixels`.
     """
     try:
@@ -69,8 +76,16 @@ def decode(content: bytes, max_pixels: int, interrupts: tuple[type[Exception], .
             Image.open(io.BytesIO(content), formats=FORMATS) as image,
         ):
             _check(image, content, max_pixels)
+            width, height = image.size
+            box = (0.0, 0.0, float(width), float(height))
+            if side is not None and image.format in JPEGS:
+                box = _at_a_scale(image, side) or box
             image.load()  # only then a PNG's last chunks are known
-            return upright(_rgb(image), orientation(image))
+            turn = orientation(image)
+            pixels, box = upright(_rgb(image), box, turn)
+            size = (height, width) if turn in SIDEWAYS else (width, height)
+            picture = Picture(pixels, size, box, hashlib.sha256(content).digest())
+            return picture if side is None else picture.reduced(side)
     except Image.DecompressionBombError:
         raise _too_many_pixels("too many", max_pixels) from None
     except (ImageError, MemoryError):
@@ -81,6 +96,15 @@ def decode(content: bytes, max_pixels: int, interrupts: tuple[type[Exception], .
         if any(limit in str(error) for limit in TEXT_LIMITS):
             raise ImageError(*TOO_MUCH_TEXT) from None
         raise _unreadable(content) from error
+
+
+def _at_a_scale(image: Image.Image, side: int) -> Box | None:
+    """Have a JPEG decoded at the smallest scale that leaves DRAFT_GAP times `side` pixels on each axis.
+
+    Returns the part of what will be decoded that the image covers; None if it is decoded as it is."""
+    assert isinstance(image, JpegImageFile)  # noqa: S101
+    drafted = image.draft(None, (DRAFT_GAP * side, DRAFT_GAP * side))
+    return drafted and drafted[1]
 
 
 def _check(image: Image.Image, content: bytes, max_pixels: int) -> None:
@@ -99,7 +123,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+    return image.copy() if image.mode == "RGB" else image.convert("RGB")
 
 
 def _shallow(image: Image.Image) -> Image.Image:

@@ -19,7 +19,6 @@ from typing import Any
 from urllib.parse import unquote
 
 import httpx
-from PIL.Image import Image
 
 from backend.errors import TaskError, TemporaryError
 from backend.images.addresses import is_public
@@ -29,6 +28,7 @@ from backend.label_studio.client import TOKEN_REMEDY, Studio
 from backend.label_studio.numbers import is_number
 from backend.label_studio.storages import CLOUD_SCHEMES, is_read_for_a_task
 from backend.settings import Settings
+from refam.picture import Picture
 
 __all__ = ["ImageLoader"]
 
@@ -47,6 +47,7 @@ class ImageLoader:
 
     transport, resolve: replace the network and `socket.getaddrinfo` in tests.
     interrupts: what a signal may raise at any moment, and is let through: see decode.
+    side: pixels that are taken of an image on each axis, so that large ones need not be kept; all if absent.
     """
 
     def __init__(
@@ -56,15 +57,18 @@ class ImageLoader:
         transport: httpx.AsyncBaseTransport | None = None,
         resolve: Resolver = socket.getaddrinfo,
         interrupts: tuple[type[Exception], ...] = (),
+        *,
+        side: int | None = None,
     ) -> None:
         self._settings = settings
         self._studio = studio
         self._interrupts = interrupts
+        self._side = side
         self._transport = transport
         self._resolve = resolve
 
-    def load(self, reference: str, field: str, task: str) -> Image:
-        """The image that `reference` points to, RGB, upright as the browser shows it.
+    def load(self, reference: str, field: str, task: str) -> Picture:
+        """The image that `reference` points to, upright as the browser shows it.
 
         reference: a data URI, a http(s) URL, a path on Label Studio such as /data/upload/.., or an address in a cloud
             such as s3://bucket/key, which Label Studio has a storage for.
@@ -73,7 +77,8 @@ class ImageLoader:
         Raises TaskError, or TemporaryError where trying again may help.
         """
         try:
-            return decode(self._read(reference, task), self._settings.image_max_pixels, self._interrupts)
+            content = self._read(reference, task)
+            return decode(content, self._settings.image_max_pixels, self._interrupts, side=self._side)
         except ImageError as error:
             raise TaskError(field, error.message, error.remedy) from None
 

@@ -7,7 +7,9 @@ Damaged EXIF hinders it nowhere. TIFF, which it does not show, is turned by the 
 
 from PIL import ExifTags, Image
 
-__all__ = ["orientation", "upright"]
+__all__ = ["SIDEWAYS", "Box", "orientation", "upright"]
+
+Box = tuple[float, float, float, float]
 
 TURNED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -18,13 +20,42 @@ TURNED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Each of these is mirrored first, and then its rows become columns
+MIRRORED_ACROSS = (
+    Image.Transpose.FLIP_LEFT_RIGHT,
+    Image.Transpose.ROTATE_180,
+    Image.Transpose.ROTATE_90,
+    Image.Transpose.TRANSVERSE,
+)
+MIRRORED_DOWN = (
+    Image.Transpose.FLIP_TOP_BOTTOM,
+    Image.Transpose.ROTATE_180,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+)
+TRANSPOSED = (
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_90,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+)
+SIDEWAYS = (5, 6, 7, 8)  # where width and height change places
 BY_EXIF = ("JPEG", "MPO", "PNG", "AVIF")
 
 
-def upright(image: Image.Image, orientation: int) -> Image.Image:
-    """An image turned as an orientation says, which is one of EXIF's, 1 to 8."""
+def upright(image: Image.Image, box: Box, orientation: int) -> tuple[Image.Image, Box]:
+    """An image, and a box in it (left, upper, right, lower), turned as an orientation says, one of EXIF's, 1 to 8."""
     method = TURNED.get(orientation)
-    return image if method is None else image.transpose(method)
+    if method is None:
+        return image, box
+    left, upper, right, lower = box
+    if method in MIRRORED_ACROSS:
+        left, right = image.width - right, image.width - left
+    if method in MIRRORED_DOWN:
+        upper, lower = image.height - lower, image.height - upper
+    if method in TRANSPOSED:
+        left, upper, right, lower = upper, left, lower, right
+    return image.transpose(method), (left, upper, right, lower)
 
 
 def orientation(image: Image.Image) -> int:

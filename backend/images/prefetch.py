@@ -5,11 +5,10 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from PIL.Image import Image
-
 from backend.errors import BackendError
 from backend.images.cache import Loader
 from backend.label_studio.request import TaskRequest
+from refam.picture import Picture
 
 __all__ = ["Prefetcher"]
 
@@ -33,12 +32,12 @@ class Prefetcher:
         self._underway: set[str] = set()
         self._lock = threading.Lock()
 
-    def load(self, reference: str, field: str, task: str) -> Image:
+    def load(self, reference: str, field: str, task: str) -> Picture:
         """As the other loader's."""
-        image = self._loader.load(reference, field, task)
+        picture = self._loader.load(reference, field, task)
         if self._threads and self._begin("queue"):
             self._threads.submit(self._look_ahead, self._threads)
-        return image
+        return picture
 
     def close(self) -> None:
         """Begin nothing more."""

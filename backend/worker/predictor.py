@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from backend.errors import TaskError
 from backend.images.cache import Loader
@@ -19,6 +18,7 @@ from backend.worker.thumbnails import thumbnail
 from refam.clicks import Box, Clicks
 from refam.errors import ClickError, DeviceMemoryError, ExpressionError
 from refam.heatmap import Point
+from refam.picture import Picture
 
 __all__ = ["Predictor", "Segmenter"]
 
@@ -40,11 +40,14 @@ class Segmenter(Protocol):
     """The part of `refam.RefAM` that jobs need."""
 
     @property
+    def side(self) -> int: ...
+
+    @property
     def computed(self) -> Mapping[str, int]: ...
 
-    def segment(self, image: Image.Image, expression: str) -> Segmentation: ...
+    def segment(self, picture: Picture, expression: str) -> Segmentation: ...
 
-    def select(self, image: Image.Image, clicks: Clicks, expression: str | None = None) -> Segmentation: ...
+    def select(self, picture: Picture, clicks: Clicks, expression: str | None = None) -> Segmentation: ...
 
     def free_memory(self) -> None: ...
 
@@ -70,10 +73,10 @@ class Predictor:
         request = replace(request, model_version=self._settings.model_version)
         masks: list[tuple[Mask, float]] = []
         for page in request.pages:
-            image = self._loader.load(page.image, request.image_field, request.task)
-            found = self._masks(image, page.expressions, request)
+            picture = self._loader.load(page.image, request.image_field, request.task)
+            found = self._masks(picture, page.expressions, request)
             if not masks:
-                first = image, [mask for mask, _ in found]
+                first = picture, [mask for mask, _ in found]
             masks += found
         if not any(mask.any() for mask, _ in masks):
             raise TaskError(
@@ -88,13 +91,13 @@ class Predictor:
         return made
 
     def _masks(
-        self, image: Image.Image, expressions: Sequence[Expression], request: TaskRequest
+        self, picture: Picture, expressions: Sequence[Expression], request: TaskRequest
     ) -> list[tuple[Mask, float]]:
         """For each expression its mask on the image, bool [H, W], and its score in [0, 1]."""
         masks = []
         for expression in expressions:
             try:
-                segmentation = self._segment_sparingly(image, expression, request)
+                segmentation = self._segment_sparingly(picture, expression, request)
             except DeviceMemoryError:
                 raise TaskError(
                     "REFAM_DEVICE",
@@ -109,23 +112,23 @@ class Predictor:
             masks.append((segmentation.mask, segmentation.score))
         return masks
 
-    def _segment_sparingly(self, image: Image.Image, expression: Expression, request: TaskRequest) -> Segmentation:
+    def _segment_sparingly(self, picture: Picture, expression: Expression, request: TaskRequest) -> Segmentation:
         """As _segment. Where memory is short, once more without caches; less than one image at a time there is not."""
         try:
-            return self._segment(image, expression, request)
+            return self._segment(picture, expression, request)
         except DeviceMemoryError:
             logger.warning("The device's memory is full; its caches are emptied.")
             self._segmenter.free_memory()
-            return self._segment(image, expression, request)
+            return self._segment(picture, expression, request)
 
-    def _segment(self, image: Image.Image, expression: Expression, request: TaskRequest) -> Segmentation:
-        clicks = _in_pixels(request, image.size)
+    def _segment(self, picture: Picture, expression: Expression, request: TaskRequest) -> Segmentation:
+        clicks = _in_pixels(request, picture.size)
         if clicks == Clicks():
-            return self._segmenter.segment(image, expression.text)
+            return self._segmenter.segment(picture, expression.text)
         try:
-            return self._segmenter.select(image, clicks, expression.text or None)
+            return self._segmenter.select(picture, clicks, expression.text or None)
         except ExpressionError:  # a text without a usable word has no say where there are clicks
-            return self._segmenter.select(image, clicks)
+            return self._segmenter.select(picture, clicks)
 
 
 def _in_pixels(request: TaskRequest, size: tuple[int, int]) -> Clicks:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from refam.picture import Picture
 from refam.tint import tinted
 
 __all__ = ["thumbnail"]
@@ -19,17 +20,16 @@ OPACITY = 0.55
 DIMMED = 0.6  # brightness outside the mask
 
 
-def thumbnail(image: Image.Image, masks: Sequence[NDArray[np.bool_]]) -> bytes:
+def thumbnail(picture: Picture, masks: Sequence[NDArray[np.bool_]]) -> bytes:
     """JPEG of SIDE x SIDE pixels at most.
 
-    image: RGB.
-    masks: bool [H, W] of the image's size; what any of them covers is tinted.
+    masks: bool [H, W] of the picture's size; what any of them covers is tinted.
     """
-    factor = math.ceil(max(image.size) / SIDE)
-    mask = Image.fromarray(np.logical_or.reduce(masks).astype(np.uint8) * 255)
-    picture = np.asarray(image.reduce(factor), np.float32)  # [h, w, 3]
-    share = np.asarray(mask.reduce(factor), np.float32) / np.float32(255)  # [h, w]
-    painted = tinted(picture, share, TINT, OPACITY, DIMMED)
+    factor = max(1, math.ceil(max(picture.size) / SIDE))
+    mask = Image.fromarray(np.logical_or.reduce(masks)).convert("L").reduce(factor)
+    small = np.asarray(picture.resized(mask.size, Image.Resampling.BOX), np.float32)  # [h, w, 3]
+    share = np.asarray(mask, np.float32) / np.float32(255)  # [h, w]
+    painted = tinted(small, share, TINT, OPACITY, DIMMED)
     file = io.BytesIO()
     Image.fromarray(painted.astype(np.uint8)).save(file, "JPEG", quality=QUALITY)
     return file.getvalue()

@@ -6,9 +6,9 @@ from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL.Image import Image
 
 from refam.config import RefAMConfig
+from refam.picture import Picture
 
 __all__ = ["Backbone", "Piece"]
 
@@ -32,11 +32,16 @@ class Piece:
 class Backbone(Protocol):
     """What the method needs of a diffusion transformer."""
 
+    @property
+    def side(self) -> int:
+        """Pixels that it takes of an image, on each axis."""
+        ...
+
     def tokenize(self, text: str) -> list[Piece]:
         """Tokens of one string as its text encoder reads it, special tokens included, padding excluded."""
         ...
 
-    def token_maps(self, image: Image, texts: Sequence[str]) -> NDArray[np.float32]:
+    def token_maps(self, picture: Picture, texts: Sequence[str]) -> NDArray[np.float32]:
         """Attention from image patches to text tokens in one noised forward pass.
 
         texts: strings encoded apart and read side by side; the first is the expression.

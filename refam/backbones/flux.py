@@ -17,9 +17,10 @@ from refam.backbones import Piece
 from refam.backbones.flux_attention import AttentionReading, PassCompleteError, blocks_of, open_attention, stopping
 from refam.backbones.flux_models import FluxModels, load_flux, randomised, require_block
 from refam.backbones.text_store import TextStore
-from refam.cache import LRUCache, image_key
+from refam.cache import LRUCache
 from refam.config import RefAMConfig
 from refam.errors import ConfigError
+from refam.picture import Picture
 
 __all__ = ["FluxBackbone", "pack", "patch_ids"]
 
@@ -70,6 +71,11 @@ class FluxBackbone:
         """The same architecture, untrained: what its attention shows was never learned."""
         return type(self)(randomised(self.models, seed), self.config)
 
+    @property
+    def side(self) -> int:
+        """Of the square that an image is squashed to, in pixels."""
+        return self._preset.resolution
+
     def forget(self) -> None:
         """Keep nothing of the images and texts so far."""
         self._texts.clear()
@@ -90,10 +96,10 @@ class FluxBackbone:
         ]
 
     @torch.inference_mode()
-    def token_maps(self, image: Image.Image, texts: Sequence[str]) -> NDArray[np.float32]:
+    def token_maps(self, picture: Picture, texts: Sequence[str]) -> NDArray[np.float32]:
         """Attention maps [N, h, w] of the N tokens of `texts`, which sum to 1 in every patch."""
         embeddings, pooled = self._texts.get(tuple(texts), lambda: self._text_inputs(texts))
-        latents = self._latents.get(image_key(image), lambda: self._encode_image(image))
+        latents = self._latents.get(picture.key, lambda: self._encode_image(picture))
         attention = self.read(self._noised(latents), embeddings, pooled)
         height, width = (side // PATCH for side in latents.shape[-2:])
         maps: NDArray[np.float32] = attention.T.reshape(-1, height, width).cpu().numpy()
@@ -150,12 +156,12 @@ class FluxBackbone:
             ).to(clip.device)
             return valid[None], clip(**prompt).pooler_output
 
-    def _encode_image(self, image: Image.Image) -> Tensor:
+    def _encode_image(self, picture: Picture) -> Tensor:
         """The image's latents x_0, [1, C, H, W] in fp32: the posterior's mode, shifted and scaled."""
         vae, side = self.models.vae, self._preset.resolution
-        squashed = image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
-        pixels = torch.from_numpy(np.array(squashed)).permute(2, 0, 1)[None]  # [1, 3, side, side]
-        scaled = (pixels.float() / 127.5 - 1).to(vae.device, vae.dtype)
+        squashed = picture.resized((side, side), Image.Resampling.LANCZOS)
+        pixels = torch.from_numpy(np.array(squashed)).to(vae.device).permute(2, 0, 1)[None]  # [1, 3, side, side]
+        scaled = (pixels.float() / 127.5 - 1).to(vae.dtype)
         mode: Tensor = vae.encode(scaled).latent_dist.mode().float()
         return (mode - (vae.config.shift_factor or 0.0)) * float(vae.config.scaling_factor)
 

@@ -12,12 +12,12 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from backend.queue.connection import connect
 from backend.settings import load_settings
 from backend.worker.main import work
 from refam.clicks import Clicks
+from refam.picture import Picture
 
 Mask = NDArray[np.bool_]
 
@@ -40,6 +40,8 @@ def ragged(width: int, height: int) -> Mask:
 class Model:
     """Stands in for RefAM: the part of it that jobs need."""
 
+    side = 1024
+
     @property
     def computed(self) -> dict[str, int]:
         return {}
@@ -47,12 +49,12 @@ class Model:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
-    def segment(self, image: Image.Image, expression: str) -> Answer:
+    def segment(self, picture: Picture, expression: str) -> Answer:
         time.sleep(self._seconds)
-        return Answer(ragged(*image.size))
+        return Answer(ragged(*picture.size))
 
-    def select(self, image: Image.Image, clicks: Clicks, expression: str | None = None) -> Answer:
-        return self.segment(image, expression or "")
+    def select(self, picture: Picture, clicks: Clicks, expression: str | None = None) -> Answer:
+        return self.segment(picture, expression or "")
 
 
 if __name__ == "__main__":

@@ -3,20 +3,19 @@
 import logging
 import sys
 
-from PIL import Image
-
 from backend.queue.connection import connect
 from backend.settings import load_settings
 from backend.worker.main import work
 from refam.backbones import Piece
+from refam.picture import Picture
 from refam.text import read_text
 from tests.support.stub_worker import StubSegmentation, StubSegmenter
 
 
 class Reader(StubSegmenter):
-    def segment(self, image: Image.Image, expression: str) -> StubSegmentation:
+    def segment(self, picture: Picture, expression: str) -> StubSegmentation:
         read_text(expression, lambda text: [Piece(text, 0, len(text), special=False)])
-        return super().segment(image, expression)
+        return super().segment(picture, expression)
 
 
 if __name__ == "__main__":

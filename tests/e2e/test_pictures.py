@@ -156,6 +156,6 @@ def test_the_loader_decodes_what_chromium_draws(blank, name):
     address = f"data:image/{kind};base64,{base64.b64encode(FILES[name]).decode()}"
     height, width, values = blank.evaluate(DRAW, address)
     drawn: NDArray[np.int_] = np.reshape(values, (height, width, 4))[..., :3]
-    decoded = np.asarray(decode(FILES[name], 10**6)).astype(int)
+    decoded = np.asarray(decode(FILES[name], 10**6).pixels).astype(int)
     assert decoded.shape == drawn.shape
     assert np.abs(decoded - drawn).max() <= WITHIN

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from refam.config import RefAMConfig
+from refam.picture import Picture
 from refam.pipeline import RefAM
 from tests.support.models import random_pipeline, save_sam
 
@@ -47,3 +48,9 @@ def refam(config: RefAMConfig) -> RefAM:
 def image() -> Image.Image:
     """A picture of noise, 60 wide and 40 high."""
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="session")
+def picture(image: Image.Image) -> Picture:
+    """The same, as models take it."""
+    return Picture.of(image, 64)

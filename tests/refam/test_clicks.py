@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from refam import Box, Clicks, Point, RefAM
 from refam.clicks import box_fit, click_prompts, clicked_focus
@@ -94,8 +95,8 @@ WHOLE, HALF, OTHER = rectangle(10, 10, 30, 20), rectangle(10, 10, 20, 20), recta
 
 
 def chosen(clicks, heat, *rated):
-    candidates = [Candidate(mask, iou) for mask, iou in rated]
-    return best_clicked(candidates, clicks, heat, RefAMConfig()).mask
+    candidates = [Candidate(mask, iou, torch.from_numpy(mask).float()) for mask, iou in rated]
+    return best_clicked(candidates, clicks, SIZE, heat, RefAMConfig()).mask
 
 
 def test_a_mask_that_obeys_the_clicks_wins_over_a_better_rated_one(focus):
@@ -116,10 +117,11 @@ def test_the_heat_chooses_among_obedient_masks_and_sam_where_it_has_no_say(focus
 
 
 def test_a_mask_should_fill_the_box():
-    assert box_fit(WHOLE, Box(10, 10, 30, 20)) == 1
-    assert box_fit(WHOLE, Box(10, 10, 20, 20)) == pytest.approx(0.5)
-    assert box_fit(WHOLE, Box(60, 10, 70, 20)) == 0
-    assert box_fit(np.zeros((4, 4), bool), Box(0, 0, 2, 2)) == 0
+    assert box_fit(WHOLE, Box(10, 10, 30, 20), SIZE) == 1
+    assert box_fit(WHOLE, Box(10, 10, 20, 20), SIZE) == pytest.approx(0.5)
+    assert box_fit(WHOLE, Box(60, 10, 70, 20), SIZE) == 0
+    assert box_fit(np.zeros((4, 4), bool), Box(0, 0, 2, 2), SIZE) == 0
+    assert box_fit(WHOLE, Box(100, 20, 300, 40), (800, 80)) == 1  # a mask need not have the image's size
     assert chosen(Clicks(box=Box(10, 10, 29, 19)), None, (HALF, 0.9), (WHOLE, 0.8)) is WHOLE
 
 
@@ -128,7 +130,7 @@ class Count:
 
     def __init__(self, refam):
         self.passes = self.images = self.prompts = 0
-        models, sam = refam.backbone.models, refam.sam._predictor.model
+        models, sam = refam.backbone.models, refam.sam._model
         models.transformer.register_forward_pre_hook(lambda *_: self._add("passes"))
         sam.image_encoder.register_forward_hook(lambda *_: self._add("images"))
         sam.mask_decoder.register_forward_hook(lambda *_: self._add("prompts"))
@@ -179,7 +181,7 @@ def test_a_mask_comes_out_at_the_images_size(refam, image, clicks, expression):
     assert result.mask.shape == (40, 60)
     assert result.mask.dtype == bool
     assert 0 <= result.score <= 1
-    assert any(result.mask is candidate.mask for candidate in result.candidates)
+    assert any(np.array_equal(result.mask, refam.sam.full_mask(each, image.size)) for each in result.candidates)
 
 
 def test_negative_clicks_need_a_text(refam, image):

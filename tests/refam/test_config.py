@@ -48,7 +48,7 @@ def test_every_field_is_read_from_its_variable():
         ("REFAM_BLOCKS", "all", "block numbers such as"),
         ("REFAM_SPATIAL_BIAS", "maybe", "true or false"),
         ("REFAM_TEXT_ENCODER", "gpu", "device or cpu or drop"),
-        ("REFAM_QUANTIZE", "8", "none or int8 or int4"),
+        ("REFAM_QUANTIZE", "8", "none or int8"),
         ("REFAM_AVERAGE", "median", "probabilities or logits"),
         ("REFAM_COMBINE", "mean", "sum or product"),
         ("REFAM_SMOOTHING", "-1", "0 or more"),
@@ -81,7 +81,7 @@ def test_version_names_the_parts_and_changes_with_results_only():
     same += [{"text_encoder": "cpu"}, {"text_encoder": "drop"}, {"text_cache_dir": "texts"}]
     assert {RefAMConfig(**change).model_version() for change in same} == {version}
     other = [{"seed": 1}, {"magnets": ""}, {"noun_phrase": False}, {"points": 1}, {"blocks": "0-4"}, {"sam": "none"}]
-    other += [{"quantize": "int8"}, {"quantize": "int4"}]
+    other += [{"quantize": "int8"}]
     assert len({RefAMConfig(**change).model_version() for change in other} | {version}) == len(other) + 1
 
 

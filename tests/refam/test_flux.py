@@ -21,6 +21,7 @@ from refam.backbones.flux_attention import AttentionReading, PassCompleteError, 
 from refam.backbones.flux_models import load_flux, randomised
 from refam.config import RefAMConfig
 from refam.errors import ConfigError, ModelNotFoundError
+from refam.picture import Picture
 from tests.support.models import DOUBLE, SINGLE, TEXTS, random_pipeline
 
 CPU = torch.device("cpu")
@@ -32,10 +33,10 @@ def backbone(refam):
 
 
 @pytest.fixture
-def inputs(backbone, image):
+def inputs(backbone, picture):
     """Noised latents, T5 embeddings and pooled vector, as a pass takes them."""
     with torch.inference_mode():
-        return backbone._noised(backbone._encode_image(image)), *backbone._encode_texts(TEXTS)
+        return backbone._noised(backbone._encode_image(picture)), *backbone._encode_texts(TEXTS)
 
 
 def read(backbone, inputs, blocks, *, stop):
@@ -50,8 +51,8 @@ def read(backbone, inputs, blocks, *, stop):
         return mean.result(), velocity
 
 
-def test_maps_sum_to_one_in_every_patch(backbone, image):
-    maps = backbone.token_maps(image, TEXTS)
+def test_maps_sum_to_one_in_every_patch(backbone, picture):
+    maps = backbone.token_maps(picture, TEXTS)
     assert maps.dtype == np.float32
     assert maps.shape == (sum(len(backbone.tokenize(text)) for text in TEXTS), 8, 8)
     assert np.allclose(maps.sum(axis=0), 1, atol=1e-6)
@@ -115,10 +116,10 @@ def test_latents_are_packed_as_in_diffusers():
     assert torch.equal(pack(latents), type(random_pipeline())._pack_latents(latents, 1, 4, 6, 10))
 
 
-def test_latents_are_shifted_scaled_and_deterministic(backbone, image):
+def test_latents_are_shifted_scaled_and_deterministic(backbone, image, picture):
     vae = backbone.models.vae
     with torch.inference_mode():
-        first, second = backbone._encode_image(image), backbone._encode_image(image.convert("RGBA"))
+        first, second = backbone._encode_image(picture), backbone._encode_image(Picture.of(image.convert("RGBA"), 64))
         pixels = torch.from_numpy(np.array(image.resize((32, 32), 1))).permute(2, 0, 1)[None].float() / 127.5 - 1
         expected = (vae.encode(pixels).latent_dist.mode() - 0.1) * 0.7
     assert torch.equal(first, second)
@@ -143,12 +144,12 @@ def test_texts_are_encoded_apart_and_without_padding(backbone):
     assert torch.allclose(pooled, apart[0][1], atol=1e-6)
 
 
-def test_caches_are_bounded_and_change_nothing(backbone, refam, image):
+def test_caches_are_bounded_and_change_nothing(backbone, refam, image, picture):
     small = FluxBackbone(backbone.models, replace(refam.config, text_cache=1, image_cache=1))
-    first = small.token_maps(image, TEXTS)
-    small.token_maps(image.rotate(90), ("red zebra",))
+    first = small.token_maps(picture, TEXTS)
+    small.token_maps(Picture.of(image.rotate(90), 64), ("red zebra",))
     assert (len(small._texts), len(small._latents)) == (1, 1)
-    assert np.array_equal(small.token_maps(image, TEXTS), first)
+    assert np.array_equal(small.token_maps(picture, TEXTS), first)
 
 
 @pytest.mark.parametrize(("last_block", "double", "single"), [(0, 1, 0), (1, 2, 0), (2, 2, 1), (4, 2, 3)])
@@ -169,25 +170,25 @@ def test_only_the_needed_blocks_are_loaded_without_complaint(flux_folder, last_b
         assert torch.equal(weight, whole[name])
 
 
-def test_untrained_weights_keep_the_architecture(refam, image):
+def test_untrained_weights_keep_the_architecture(refam, picture):
     untrained = randomised(refam.backbone.models, seed=1)
     shapes = {name: weight.shape for name, weight in refam.backbone.models.transformer.state_dict().items()}
     assert {name: weight.shape for name, weight in untrained.transformer.state_dict().items()} == shapes
-    maps = FluxBackbone(untrained, refam.config).token_maps(image, TEXTS)
-    again = FluxBackbone(randomised(refam.backbone.models, seed=1), refam.config).token_maps(image, TEXTS)
+    maps = FluxBackbone(untrained, refam.config).token_maps(picture, TEXTS)
+    again = FluxBackbone(randomised(refam.backbone.models, seed=1), refam.config).token_maps(picture, TEXTS)
     assert np.array_equal(maps, again)
-    assert not np.array_equal(maps, refam.backbone.token_maps(image, TEXTS))
+    assert not np.array_equal(maps, refam.backbone.token_maps(picture, TEXTS))
 
 
-def test_partly_loaded_models_give_the_same_maps(flux_folder, refam, image):
+def test_partly_loaded_models_give_the_same_maps(flux_folder, refam, picture):
     config = replace(refam.config, blocks="0-2")
     partly = FluxBackbone.from_config(config, str(flux_folder), CPU)
     assert len(partly.models.transformer.single_transformer_blocks) == 1
     wholly = FluxBackbone(refam.backbone.models, config)
-    assert np.array_equal(partly.token_maps(image, TEXTS), wholly.token_maps(image, TEXTS))
+    assert np.array_equal(partly.token_maps(picture, TEXTS), wholly.token_maps(picture, TEXTS))
 
 
-def test_dropped_text_encoders_are_loaded_for_unknown_texts_only(flux_folder, refam, image, monkeypatch):
+def test_dropped_text_encoders_are_loaded_for_unknown_texts_only(flux_folder, refam, picture, monkeypatch):
     loaded = []  # references to T5, which hold none
     ordinary = flux_models._load_encoders
 
@@ -200,7 +201,7 @@ def test_dropped_text_encoders_are_loaded_for_unknown_texts_only(flux_folder, re
     backbone = FluxBackbone.from_config(replace(refam.config, text_encoder="drop"), str(flux_folder), CPU)
     assert len(loaded) == 1  # at the start, where a missing part must be noticed
     for count, texts in ((2, TEXTS), (2, TEXTS), (3, TEXTS[:1])):
-        assert np.array_equal(backbone.token_maps(image, texts), refam.backbone.token_maps(image, texts))
+        assert np.array_equal(backbone.token_maps(picture, texts), refam.backbone.token_maps(picture, texts))
         gc.collect()
         assert [reference() for reference in loaded] == [None] * count
 
@@ -294,13 +295,13 @@ def test_settings_must_fit_the_model(refam):
         FluxBackbone(refam.backbone.models, replace(refam.config, blocks="7"))
 
 
-def test_guidance_distilled_models_get_a_guidance_of_one(refam, image):
+def test_guidance_distilled_models_get_a_guidance_of_one(refam, picture):
     transformer = random_pipeline(guidance=True).transformer.eval()
     seen = []
     transformer.time_text_embed.guidance_embedder.register_forward_pre_hook(lambda *_: seen.append(True))
     transformer.register_forward_pre_hook(lambda _, __, kwargs: seen.append(kwargs["guidance"]), with_kwargs=True)
     guided = FluxBackbone(replace(refam.backbone.models, transformer=transformer), refam.config)
-    assert np.allclose(guided.token_maps(image, TEXTS).sum(axis=0), 1, atol=1e-6)
+    assert np.allclose(guided.token_maps(picture, TEXTS).sum(axis=0), 1, atol=1e-6)
     assert seen[0].tolist() == [1.0]
     assert seen[1]
 

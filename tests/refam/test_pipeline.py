@@ -32,7 +32,7 @@ def test_a_mask_comes_out_at_the_images_size(refam, image):
     assert result.mask.shape == (40, 60)
     assert result.mask.dtype == bool
     assert 0 <= result.score <= 1
-    assert any(result.mask is candidate.mask for candidate in result.candidates)
+    assert any(np.array_equal(result.mask, refam.sam.full_mask(each, image.size)) for each in result.candidates)
 
 
 def test_without_sam_the_heatmap_is_thresholded(config, image):
@@ -87,10 +87,12 @@ class Constructed:
         self.right_fish[1, 1] = 1.0
         self.wrong_fish[4, 4] = 1.0
 
+    side = 6
+
     def tokenize(self, text):
         return by_word(text)
 
-    def token_maps(self, image, texts):
+    def token_maps(self, picture, texts):
         tokens = [piece.text for text in texts for piece in by_word(text)]
         logits = np.zeros((len(tokens), 6, 6))
         logits[tokens.index("▁largest")] = 3 * self.right_fish
@@ -134,8 +136,10 @@ def test_devices():
 
 def test_where_sam_finds_nothing_the_heatmap_is_thresholded(refam, image):
     class Blind:
-        def candidates(self, image, points, box=None):
-            return [Candidate(np.zeros((image.height, image.width), dtype=bool), 0.9)]
+        side = 64
+
+        def candidates(self, picture, points, box=None):
+            return [Candidate(np.zeros((43, 64), dtype=bool), 0.9, torch.zeros(43, 64))]
 
     blind = RefAM(refam.config, refam.backbone, Blind())
     result = blind.segment(image, "the red ball")

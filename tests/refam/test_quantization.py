@@ -53,18 +53,17 @@ def embedded():
     return RefAM.from_config(RefAMConfig(sam="none", device="cpu"))
 
 
-# Bounds on what measured 0.267 and 0.194 of the bytes, and least correlations of 0.9999 and 0.995
-@pytest.mark.parametrize(("bits", "share", "correlation"), [("int8", 0.27, 0.999), ("int4", 0.20, 0.9)])
-def test_quantised_blocks_are_smaller_and_see_the_same(embedded, scenes, bits, share, correlation):
-    quantised = RefAM.from_config(replace(embedded.config, quantize=bits))
-    assert block_bytes(quantised) / block_bytes(embedded) < share
+# Bounds on what measured 0.267 of the bytes, and a least correlation of 0.9999
+def test_quantised_blocks_are_smaller_and_see_the_same(embedded, scenes):
+    quantised = RefAM.from_config(replace(embedded.config, quantize="int8"))
+    assert block_bytes(quantised) / block_bytes(embedded) < 0.27
     for scene in scenes:
         ours, theirs = (refam.ground(scene, "the red mug").heatmap for refam in (quantised, embedded))
-        assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > correlation
+        assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.999
         assert not np.array_equal(ours, theirs)
 
 
-def test_only_the_needed_blocks_are_loaded_quantised_and_read(flux_folder, refam, image):
+def test_only_the_needed_blocks_are_loaded_quantised_and_read(flux_folder, refam, picture):
     config = replace(refam.config, blocks="0-2", quantize="int8")
     backbone = FluxBackbone.from_config(config, str(flux_folder), CPU)
     transformer = backbone.models.transformer
@@ -73,9 +72,9 @@ def test_only_the_needed_blocks_are_loaded_quantised_and_read(flux_folder, refam
     for name, module in transformer.named_modules():
         if isinstance(module, torch.nn.Linear):
             assert is_traceable_wrapper_subclass(module.weight.data) == ("transformer_blocks" in name), name
-    maps = backbone.token_maps(image, TEXTS)
+    maps = backbone.token_maps(picture, TEXTS)
     assert np.allclose(maps.sum(axis=0), 1, atol=1e-6)
-    whole = FluxBackbone(refam.backbone.models, replace(config, quantize="none")).token_maps(image, TEXTS)
+    whole = FluxBackbone(refam.backbone.models, replace(config, quantize="none")).token_maps(picture, TEXTS)
     assert np.allclose(maps, whole, atol=0.01)
 
 
@@ -84,19 +83,9 @@ def test_products_elsewhere_stay_as_precise_as_they_were():
     assert torch.get_float32_matmul_precision() == "highest"
 
 
-@pytest.mark.parametrize("bits", ["int8", "int4"])
-def test_a_missing_library_is_named_with_the_remedy(bits, monkeypatch):
+def test_a_missing_library_is_named_with_the_remedy(monkeypatch):
     for module in ("torchao", "torchao.quantization"):
         monkeypatch.setitem(sys.modules, module, None)
-    config = RefAMConfig(model=str(FLUX_FOLDER), quantize=bits, device="cpu")
-    with pytest.raises(ConfigError, match=rf"REFAM_QUANTIZE is '{bits}'.* pip install -r requirements-quantize.txt"):
+    config = RefAMConfig(model=str(FLUX_FOLDER), quantize="int8", device="cpu")
+    with pytest.raises(ConfigError, match=r"REFAM_QUANTIZE is 'int8'.* pip install -r requirements-quantize.txt"):
         RefAM.from_config(config)
-
-
-def test_a_gpu_that_cannot_run_int4_is_named_with_the_remedy(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "an old GPU")
-    with pytest.raises(ConfigError, match=r"which an old GPU cannot run .*; set it to int8"):
-        quantizer("int4", torch.device("cuda"))
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
-    assert quantizer("int4", torch.device("cuda"))

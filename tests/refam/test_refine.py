@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from refam.config import RefAMConfig
 from refam.heatmap import Point
+from refam.picture import Picture
 from refam.refine import agreement, best_candidate, prompts, propose, score, threshold_mask
 from refam.sam import Candidate
 
@@ -31,23 +34,30 @@ def test_prompts_start_from_the_chosen_point():
     assert prompts([CHOSEN], RefAMConfig()) == [[CHOSEN]]
 
 
+PICTURE = Picture.of(Image.new("RGB", SIZE), max(SIZE))
+
+
+def candidate(mask, predicted_iou=0.9):
+    return Candidate(mask, predicted_iou, torch.from_numpy(mask).float())
+
+
 class OneMask:
     def __init__(self, *masks):
         self.masks = masks
 
-    def candidates(self, image, points):
-        return [Candidate(mask, 0.9) for mask in self.masks]
+    def candidates(self, picture, points):
+        return [candidate(mask) for mask in self.masks]
 
 
 def test_candidates_must_hold_the_chosen_point():
-    found = propose(None, [CHOSEN], OneMask(TARGET, OTHER), RefAMConfig())
+    found = propose(PICTURE, [CHOSEN], OneMask(TARGET, OTHER), RefAMConfig())
     assert [candidate.mask is TARGET for candidate in found] == [True]
-    assert len(propose(None, [CHOSEN], OneMask(OTHER), RefAMConfig())) == 1
-    assert propose(None, [CHOSEN], OneMask(np.zeros_like(TARGET)), RefAMConfig()) == []
+    assert len(propose(PICTURE, [CHOSEN], OneMask(OTHER), RefAMConfig())) == 1
+    assert propose(PICTURE, [CHOSEN], OneMask(np.zeros_like(TARGET)), RefAMConfig()) == []
 
 
 def chosen(masks, focus, ious=None, **settings):
-    candidates = [Candidate(mask, iou) for mask, iou in zip(masks, ious or [0.9] * len(masks), strict=True)]
+    candidates = [candidate(mask, iou) for mask, iou in zip(masks, ious or [0.9] * len(masks), strict=True)]
     return best_candidate(candidates, focus, RefAMConfig(**settings)).mask
 
 

@@ -34,11 +34,11 @@ def test_without_a_usable_index_the_loader_says_what_is_missing(config, tmp_path
         load_backbone(config, str(tmp_path), CPU)
 
 
-def test_a_backbone_takes_other_settings_and_can_be_untrained(refam, image):
+def test_a_backbone_takes_other_settings_and_can_be_untrained(refam, picture):
     backbone = refam.backbone
     other = backbone.with_config(replace(refam.config, seed=1))
     untrained = backbone.randomised(seed=1)
-    maps = [each.token_maps(image, ("red zebra",)) for each in (backbone, other, untrained)]
+    maps = [each.token_maps(picture, ("red zebra",)) for each in (backbone, other, untrained)]
     assert len({each.tobytes() for each in maps}) == 3
     with pytest.raises(ConfigError, match="REFAM_RESOLUTION"):
         backbone.with_config(replace(refam.config, resolution=30))

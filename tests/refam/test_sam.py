@@ -5,14 +5,13 @@ import sys
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from refam.clicks import Box
 from refam.errors import ModelNotFoundError
 from refam.heatmap import Point
+from refam.picture import Picture
 from refam.sam import SegmentAnything
 from refam.torchvision_standins import import_segment_anything
-from tests.support.models import SAM_CONFIG
 
 CPU = torch.device("cpu")
 
@@ -22,23 +21,28 @@ def sam(sam_folder):
     return SegmentAnything.from_name(str(sam_folder), CPU, image_cache=2)
 
 
-def test_candidates_have_the_images_size(sam, image):
-    candidates = sam.candidates(image, [Point(10, 10), Point(50, 30, on_target=False)])
+def test_candidates_have_the_size_of_sams_input_and_the_mask_that_of_the_image(sam, picture):
+    candidates = sam.candidates(picture, [Point(10, 10), Point(50, 30, on_target=False)])
     assert len(candidates) == 3
-    assert all(candidate.mask.shape == (40, 60) and candidate.mask.dtype == bool for candidate in candidates)
+    assert all(candidate.mask.shape == (43, 64) and candidate.mask.dtype == bool for candidate in candidates)
+    masks = [sam.full_mask(candidate, picture.size) for candidate in candidates]
+    assert all(mask.shape == (40, 60) and mask.dtype == bool for mask in masks)
 
 
 def test_an_image_is_embedded_once_and_prompted_many_times(sam, image):
+    def candidates(image):
+        return sam.candidates(Picture.of(image, 64), [Point(10, 10)])
+
     embedded = []
-    sam._predictor.model.image_encoder.register_forward_hook(lambda *_: embedded.append(True))
-    first = sam.candidates(image, [Point(10, 10)])
-    sam.candidates(image.rotate(90, expand=True), [Point(10, 10)])
-    again = sam.candidates(image.copy(), [Point(10, 10)])
+    sam._model.image_encoder.register_forward_hook(lambda *_: embedded.append(True))
+    first = candidates(image)
+    candidates(image.rotate(90, expand=True))
+    again = candidates(image.copy())
     assert len(embedded) == 2
     assert all(np.array_equal(a.mask, b.mask) for a, b in zip(first, again, strict=True))
     for angle in (180, 270):
-        sam.candidates(image.rotate(angle), [Point(10, 10)])
-    sam.candidates(image, [Point(10, 10)])
+        candidates(image.rotate(angle))
+    candidates(image)
     assert len(embedded) == 5
     assert len(sam._embeddings) == 2
 
@@ -52,15 +56,17 @@ def test_an_image_is_embedded_once_and_prompted_many_times(sam, image):
         ([Point(50, 30, on_target=False)], Box(5, 6, 40, 30)),
     ],
 )
-def test_candidates_are_those_of_sams_own_predictor(sam, image, points, box):
-    found = sam.candidates(image, points, box)
-    masks, ious, _ = sam._predictor.predict(
+def test_masks_are_those_of_sams_own_predictor(sam, image, picture, points, box):
+    found = sam.candidates(picture, points, box)
+    predictor = import_segment_anything().SamPredictor(sam._model)
+    predictor.set_image(np.array(image))
+    masks, ious, _ = predictor.predict(
         np.array([(point.x, point.y) for point in points]) if points else None,
         np.array([int(point.on_target) for point in points]) if points else None,
         np.array([box.left, box.top, box.right, box.bottom]) if box else None,
     )
     assert [candidate.predicted_iou for candidate in found] == ious.tolist()
-    assert np.mean([candidate.mask for candidate in found] == masks) > 0.999
+    assert np.mean([sam.full_mask(candidate, picture.size) for candidate in found] == masks) > 0.999
 
 
 def test_an_official_checkpoint_is_told_by_its_width(tmp_path, monkeypatch):
@@ -76,10 +82,7 @@ def test_an_official_checkpoint_is_told_by_its_width(tmp_path, monkeypatch):
 
 
 class _Accepting(torch.nn.Module):
-    """Takes any weights, and has the one attribute that SamPredictor asks for."""
-
-    class image_encoder:  # noqa: N801
-        img_size = 64
+    """Takes any weights."""
 
     def load_state_dict(self, weights):
         assert "image_encoder.pos_embed" in weights
@@ -121,10 +124,3 @@ def test_no_standin_outlives_the_import():
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
-
-
-def test_the_resize_keeps_the_aspect_ratio():
-    transform = import_segment_anything().utils.transforms.ResizeLongestSide(SAM_CONFIG["image_size"])
-    resized = transform.apply_image(np.zeros((40, 60, 3), dtype=np.uint8))
-    assert resized.shape == (43, 64, 3)
-    assert Image.fromarray(resized).size == (64, 43)

@@ -83,29 +83,29 @@ def test_a_folder_that_may_only_be_read_is_read(tmp_path, monkeypatch, caplog):
     assert "Read-only file system" in caplog.text
 
 
-def test_a_file_in_the_place_of_the_folder_costs_no_result(refam, image, tmp_path, caplog):
+def test_a_file_in_the_place_of_the_folder_costs_no_result(refam, picture, tmp_path, caplog):
     (tmp_path / "file").write_text("not a folder")
     config = replace(refam.config, text_cache_dir=str(tmp_path / "file"))
     backbone = FluxBackbone(refam.backbone.models, config)
-    assert np.array_equal(backbone.token_maps(image, TEXTS), refam.backbone.token_maps(image, TEXTS))
-    backbone.token_maps(image, TEXTS[:1])
+    assert np.array_equal(backbone.token_maps(picture, TEXTS), refam.backbone.token_maps(picture, TEXTS))
+    backbone.token_maps(picture, TEXTS[:1])
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
-def test_embeddings_come_from_disk_after_a_restart(refam, image, tmp_path, monkeypatch):
+def test_embeddings_come_from_disk_after_a_restart(refam, picture, tmp_path, monkeypatch):
     config = replace(refam.config, text_cache_dir=str(tmp_path))
-    maps = FluxBackbone(refam.backbone.models, config).token_maps(image, TEXTS)
-    assert np.array_equal(maps, refam.backbone.token_maps(image, TEXTS))
+    maps = FluxBackbone(refam.backbone.models, config).token_maps(picture, TEXTS)
+    assert np.array_equal(maps, refam.backbone.token_maps(picture, TEXTS))
 
     restarted = FluxBackbone(refam.backbone.models, config)
     monkeypatch.setattr(restarted, "_encode_texts", lambda _: pytest.fail("a text was encoded again"))
-    assert np.array_equal(restarted.token_maps(image, TEXTS), maps)
+    assert np.array_equal(restarted.token_maps(picture, TEXTS), maps)
 
 
-def test_other_weights_read_no_embeddings_of_these(refam, image, tmp_path):
+def test_other_weights_read_no_embeddings_of_these(refam, picture, tmp_path):
     config = replace(refam.config, text_cache_dir=str(tmp_path))
-    FluxBackbone(refam.backbone.models, config).token_maps(image, TEXTS)
+    FluxBackbone(refam.backbone.models, config).token_maps(picture, TEXTS)
     untrained = randomised(refam.backbone.models, seed=1)
     assert untrained.encoders.fingerprint != refam.backbone.models.encoders.fingerprint
-    stored = FluxBackbone(untrained, config).token_maps(image, TEXTS)
-    assert np.array_equal(stored, FluxBackbone(untrained, refam.config).token_maps(image, TEXTS))
+    stored = FluxBackbone(untrained, config).token_maps(picture, TEXTS)
+    assert np.array_equal(stored, FluxBackbone(untrained, refam.config).token_maps(picture, TEXTS))

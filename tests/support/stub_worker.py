@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from backend.queue.connection import connect
 from backend.settings import load_settings
@@ -29,6 +28,7 @@ from backend.worker.main import work
 from refam.clicks import Clicks
 from refam.config import RefAMConfig
 from refam.errors import ClickError, DeviceBrokenError, DeviceMemoryError, ExpressionError, ModelNotFoundError
+from refam.picture import Picture
 
 
 @dataclass
@@ -40,6 +40,7 @@ class StubSegmentation:
 class StubSegmenter:
     cached = True
     segmented = 0
+    side = 1024
 
     @property
     def computed(self) -> dict[str, int]:
@@ -48,7 +49,7 @@ class StubSegmenter:
     def free_memory(self) -> None:
         self.cached = False
 
-    def segment(self, image: Image.Image, expression: str) -> StubSegmentation:
+    def segment(self, picture: Picture, expression: str) -> StubSegmentation:
         words = expression.split()
         if "slow" in words:
             time.sleep(float(words[words.index("slow") + 1]))
@@ -65,16 +66,17 @@ class StubSegmenter:
         if "die" in words:
             os.kill(os.getpid(), signal.SIGKILL)
         self.segmented += 1
-        mask = np.zeros((image.height, image.width), bool)
+        mask = np.zeros(picture.size[::-1], bool)
         if "nothing" not in words:
-            mask[:, image.width // 2 :] = "right" in words
-            mask[:, : image.width // 2] = "right" not in words
+            middle = picture.size[0] // 2
+            mask[:, middle:] = "right" in words
+            mask[:, :middle] = "right" not in words
         return StubSegmentation(mask, 0.75)
 
-    def select(self, image: Image.Image, clicks: Clicks, expression: str | None = None) -> StubSegmentation:
+    def select(self, picture: Picture, clicks: Clicks, expression: str | None = None) -> StubSegmentation:
         if not clicks.decide and expression is None:
             raise ClickError("The clicks only say where the mask is not.")
-        mask = self.segment(image, expression).mask if expression else np.zeros((image.height, image.width), bool)
+        mask = self.segment(picture, expression).mask if expression else np.zeros(picture.size[::-1], bool)
         if clicks.box:
             mask[int(clicks.box.top) : int(clicks.box.bottom), int(clicks.box.left) : int(clicks.box.right)] = True
         for point in clicks.points:

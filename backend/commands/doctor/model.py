@@ -18,7 +18,7 @@ __all__ = ["device", "disk_space", "gpu_memory", "model", "sam", "torchvision"]
 LICENCE_REMEDY = "Accept the licence on the model's page, then log in with `hf auth login` or set HF_TOKEN."
 GIB = 2**30
 SAM_SIZES = {"vit_b": 0.36, "vit_l": 1.25, "vit_h": 2.57}  # GB of the official checkpoints, in fp32
-BITS = {"none": 1.0, "int8": 0.51, "int4": 0.32}  # of the transformer's bf16 size, as docs/models.md computes
+BITS = {"none": 1.0, "int8": 0.51}  # of the transformer's bf16 size, as docs/models.md computes
 READ = 13.0 / 23.8  # the part of FLUX.1's transformer that is loaded: up to the last block that is read
 ACTIVATIONS = 2.0  # GB
 

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from refam.picture import Picture
 from refam.tint import tinted
 
-__all__ = ["draw", "write_pages"]
+__all__ = ["WIDTH", "draw", "write_pages"]
 
 WIDTH = 320  # pixels of one panel
 GAP = 6
@@ -22,16 +23,16 @@ MASK, BOTH, ONLY_PREDICTED, ONLY_SUBMITTED = (0, 191, 255), (255, 255, 255), (23
 OPACITY = 0.6
 
 
-def draw(image: Image.Image | None, predicted: NDArray[np.bool_], submitted: NDArray[np.bool_], path: Path) -> None:
+def draw(image: Picture | None, predicted: NDArray[np.bool_], submitted: NDArray[np.bool_], path: Path) -> None:
     """Write a picture of four panels: image, prediction, annotation, difference.
 
-    image: RGB; None where it cannot be loaded.
+    image: None where it cannot be loaded.
     predicted, submitted: masks, bool [H, W].
     """
     height, width = predicted.shape
     size = WIDTH, max(1, round(WIDTH * height / width))
-    base = image.convert("RGB") if image else Image.new("RGB", (1, 1), "gray")
-    picture = np.asarray(base.resize(size, Image.Resampling.BILINEAR), np.float32)  # [h, w, 3]
+    base = image.resized(size, Image.Resampling.BILINEAR) if image else Image.new("RGB", size, "gray")
+    picture = np.asarray(base, np.float32)  # [h, w, 3]
     ours, theirs = (_shrink(mask, size) for mask in (predicted, submitted))
     dark = GREY * picture.mean(axis=2, keepdims=True).repeat(3, axis=2)
     difference = tinted(tinted(dark, ours & theirs, BOTH, OPACITY), ours & ~theirs, ONLY_PREDICTED, OPACITY)

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import track
 
 from backend.commands.report.comparison import Case, Comparison
-from backend.commands.report.pages import draw, write_pages
+from backend.commands.report.pages import WIDTH, draw, write_pages
 from backend.errors import TaskError, TemporaryError
 from backend.images.loader import ImageLoader
 from backend.label_studio.client import Studio
@@ -51,7 +51,7 @@ def report(
     if not found.versions:
         console.print(f"[yellow]{_nothing(project, found)}[/]", soft_wrap=True)
         return 1
-    config, loader = read_label_config(about["label_config"]), ImageLoader(settings, studio)
+    config, loader = read_label_config(about["label_config"]), ImageLoader(settings, studio, side=WIDTH)
     cases = [_show(case, config, loader, settings, folder) for case in sorted(found.cases, reverse=True)]
     content: dict[str, Any] = {
         "project": project,
@@ -92,15 +92,15 @@ def _nothing(project: str, found: Comparison) -> str:
 def _show(case: Case, config: LabelConfig, loader: ImageLoader, settings: Settings, folder: Path) -> dict[str, Any]:
     """Draw a case; returns what the pages tell about it."""
     data, number = case.task["data"], case.task["id"]
-    image = problem = None
+    picture = problem = None
     try:
         found = look_up(data, config.image_path)
         reference = found if case.page is None else found[case.page]
-        image = loader.load(str(reference), config.image_path, str(number))
+        picture = loader.load(str(reference), config.image_path, str(number))
     except (TaskError, TemporaryError, LookupError, TypeError) as error:
         problem = str(error)
-    picture = f"worst/task_{number}_{case.number}.jpg"
-    draw(image, *case.masks(), folder / picture)
+    drawing = f"worst/task_{number}_{case.number}.jpg"
+    draw(picture, *case.masks(), folder / drawing)
     return {
         "task": number,
         "version": case.version,
@@ -108,6 +108,6 @@ def _show(case: Case, config: LabelConfig, loader: ImageLoader, settings: Settin
         "iou": round(case.iou, 4),
         "text": str(look_up(data, config.text_path(settings.text_field) or "text") or "")[:500],
         "address": f"{settings.label_studio_url}/projects/{case.task['project']}/data?task={number}",
-        "picture": picture,
+        "picture": drawing,
         "image_problem": problem,
     }

@@ -213,6 +213,8 @@ def test_an_inline_wait_that_ran_out_is_written(studio, impatient, web, worker):
 class FakeRefAM:
     """The stub, with a heatmap to draw."""
 
+    side = 64
+
     @classmethod
     def from_config(cls, config):
         return cls()

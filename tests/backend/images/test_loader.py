@@ -53,7 +53,7 @@ def serve(content=None, status=200, **headers):
 
 def test_data_uri(settings):
     image = loader(settings).load(data_uri(png(5, 3)), "image", "1")
-    assert (image.size, image.mode) == ((5, 3), "RGB")
+    assert (image.size, image.pixels.mode) == ((5, 3), "RGB")
 
 
 @pytest.mark.parametrize("uri", ["data:image/png;base64,!!!", "data:image/png,abc", "data:image/png;base64", "data:"])

@@ -10,6 +10,7 @@ from backend.errors import TaskError
 from backend.images.cache import ImageCache
 from backend.images.prefetch import Prefetcher
 from backend.queue.priorities import Priority
+from refam.picture import Picture
 from tests.support.processes import eventually
 from tests.support.tasks import request_of, task
 
@@ -28,7 +29,7 @@ class Slow:
         self.hurry.wait(5)
         if reference == "bad":
             raise TaskError(field, "it is no image.", "Use another.")
-        return Image.new("RGB", (10, 10))
+        return Picture.of(Image.new("RGB", (10, 10)), 10)
 
 
 @pytest.fixture

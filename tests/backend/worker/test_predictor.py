@@ -8,6 +8,7 @@ from PIL import Image
 
 from backend.errors import TaskError
 from backend.worker.predictor import Predictor
+from refam.picture import Picture
 from tests.support.stub_worker import StubSegmenter
 from tests.support.tasks import request_of, task
 
@@ -27,7 +28,7 @@ class OneImage:
 
 @pytest.mark.parametrize(("text", "reason"), [("too large", "its memory does not hold"), ("unusable", "no word")])
 def test_an_image_whose_task_failed_is_not_kept(settings, shared, text, reason):
-    loader = OneImage(Image.new("RGB", (10, 10)))
+    loader = OneImage(Picture.of(Image.new("RGB", (10, 10)), 10))
     predictor = Predictor(StubSegmenter(), loader, shared.gallery, settings)
     with pytest.raises(TaskError, match=reason) as raised:
         predictor.predict(request_of(task(1, text), settings))
