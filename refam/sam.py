@@ -104,9 +104,17 @@ class SegmentAnything:
 
     @torch.inference_mode()
     def full_mask(self, candidate: Candidate, size: tuple[int, int]) -> NDArray[np.bool_]:
-        """A candidate's mask [H, W] at an image's size (width, height)."""
-        logits = _interpolated(candidate.logits[None], size[::-1])[0]
-        mask: NDArray[np.bool_] = (logits > self._model.mask_threshold).cpu().numpy()
+        """A candidate's mask [H, W] at an image's size (width, height).
+
+        Its logits are stretched bilinearly, but only around what it holds: elsewhere none is above the threshold.
+        """
+        (width, height), coarse = size, candidate.mask
+        mask = np.zeros((height, width), dtype=bool)
+        if coarse.any():
+            rows = _reach(np.flatnonzero(coarse.any(axis=1)), coarse.shape[0], height)
+            columns = _reach(np.flatnonzero(coarse.any(axis=0)), coarse.shape[1], width)
+            logits = _window(candidate.logits, (height, width), rows, columns)
+            mask[rows, columns] = (logits > self._model.mask_threshold).cpu().numpy()
         return mask
 
     def _decode(
@@ -143,6 +151,33 @@ class SegmentAnything:
 def _interpolated(maps: Tensor, shape: tuple[int, int]) -> Tensor:
     """Maps [N, h, w] stretched to a shape, bilinearly. A batch of one-channel images is what a CPU is fastest at."""
     return functional.interpolate(maps[:, None], shape, mode="bilinear", align_corners=False)[:, 0]
+
+
+def _reach(found: NDArray[np.intp], cells: int, length: int) -> slice:
+    """Of `length` pixels over so many cells, those on which the cells from the first to the last that was found have an
+    influence."""
+    first, last = (found[0] - 0.5) * length / cells, (found[-1] + 1.5) * length / cells
+    return slice(max(0, int(first)), min(length, int(last) + 1))
+
+
+def _window(logits: Tensor, shape: tuple[int, int], rows: slice, columns: slice) -> Tensor:
+    """The part [rows, columns] of logits [h, w] stretched bilinearly to a shape: what torch's `interpolate` gives there
+    with `align_corners` off."""
+    (above, below, down), (left, right, across) = (
+        _neighbours(part, cells, length, logits.device)
+        for part, cells, length in zip((rows, columns), logits.shape, shape, strict=True)
+    )
+    wide = torch.lerp(logits[:, left], logits[:, right], across)
+    return torch.lerp(wide[above], wide[below], down[:, None])
+
+
+def _neighbours(part: slice, cells: int, length: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """For each of a part of `length` pixels over so many cells: the two cells whose centres it lies between, and how far
+    it is from the first to the second, in [0, 1]."""
+    pixels = torch.arange(part.start, part.stop, device=device, dtype=torch.float64)
+    places = ((pixels + 0.5) * (cells / length) - 0.5).clamp(0, cells - 1)
+    first = places.long()
+    return first, (first + 1).clamp(max=cells - 1), (places - first).float()
 
 
 def _resized_shape(height: int, width: int, longest: int) -> tuple[int, int]:
