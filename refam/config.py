@@ -17,6 +17,7 @@ FOREIGN_PREFIX = "REFAM_BACKEND_"  # the Label Studio backend's own settings
 METHOD_REVISION = 4  # raise it when the same settings begin to give other masks (code or embedded weights)
 NOT_IN_VERSION = ("device", "text_encoder", "text_cache", "text_cache_dir", "image_cache")
 CHOICES = {
+    "precision": ("auto", "half", "float32"),
     "quantize": ("none", "int8"),
     "text_encoder": ("device", "cpu", "drop"),
     "average": (None, "probabilities", "logits"),
@@ -68,10 +69,15 @@ class RefAMConfig:
         "or a checkpoint's path.",
     )
     device: str = setting("auto", "`auto`, `cpu`, `cuda` or `cuda:N`.")
+    precision: str = setting(
+        "auto",
+        "Numbers that models compute in: `half` is bf16 for the transformer and its encoders and fp16 for SAM's image "
+        "encoder, `float32` what they say, and `auto` is `half` on a GPU and `float32` on a CPU.",
+    )
     quantize: str = setting(
         "none",
         "Weights of the transformer's blocks: `int8`, with torchao (`pip install -r "
-        "requirements-quantize.txt`), or `none` for bf16 on a GPU and fp32 on a CPU.",
+        "requirements-quantize.txt`), or `none`: as REFAM_PRECISION says.",
     )
     text_encoder: str = setting(
         "device",

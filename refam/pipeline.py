@@ -18,6 +18,7 @@ from refam.faults import device_faults
 from refam.heatmap import Point, bias, combine, find_points, keep
 from refam.phrase import Phrase
 from refam.picture import Picture
+from refam.precision import is_half
 from refam.refine import best_candidate, best_clicked, propose, score, threshold_mask
 from refam.sam import Candidate, SegmentAnything
 from refam.sinks import find_sinks
@@ -99,7 +100,12 @@ class RefAM:
         """Load the models. Raises ModelNotFoundError, DeviceError or ConfigError, each with the remedy."""
         device = choose_device(config.device)
         source = str(FLUX_FOLDER) if config.model == "tiny" else config.model
-        sam = None if config.sam == "none" else SegmentAnything.from_name(config.sam, device, config.image_cache)
+        half = is_half(config.precision, device)
+        sam = (
+            None
+            if config.sam == "none"
+            else SegmentAnything.from_name(config.sam, device, config.image_cache, half=half)
+        )
         return cls(config, load_backbone(config, source, device), sam)
 
     def with_settings(self, **changes: Any) -> Self:

@@ -18,6 +18,7 @@ from refam.sam import Candidate, SegmentAnything
 __all__ = ["agreement", "best_candidate", "best_clicked", "prompts", "propose", "score", "threshold_mask"]
 
 Mask = NDArray[np.bool_]
+FINEST = 1024  # pixels; a map has a few dozen cells on a side
 
 
 def prompts(points: Sequence[Point], config: RefAMConfig) -> list[list[Point]]:
@@ -106,14 +107,26 @@ def score(mask: Mask, heat: Heat, predicted_iou: float = 1.0) -> float:
 
 def threshold_mask(heat: Heat, point: Point, size: tuple[int, int]) -> Mask:
     """A mask [H, W] without SAM, for an image of size (width, height): the connected region that holds the point, where
-    the heat, stretched to the image bilinearly, reaches Otsu's threshold (or its value at the point, if lower)."""
-    stretched = functional.interpolate(torch.from_numpy(heat)[None, None], size=size[::-1], mode="bilinear")
-    fine = stretched[0, 0].numpy()
-    row, column = int(point.y), int(point.x)
-    level = threshold_otsu(fine) if fine.max() > fine.min() else fine.max()
-    regions = label(fine >= min(level, fine[row, column]), connectivity=1)
-    mask: Mask = regions == regions[row, column]
-    return mask
+    the heat, stretched bilinearly, reaches Otsu's threshold (or its value at the point, if lower). Threshold and region
+    are found at FINEST pixels on the longer side at most."""
+    shape = size[::-1]
+    reduced = min(1.0, FINEST / max(size))
+    fine = _stretched(heat, (max(1, round(shape[0] * reduced)), max(1, round(shape[1] * reduced))))
+    cell = point.cell(size, fine.shape)
+    level = min(threshold_otsu(fine) if fine.max() > fine.min() else fine.max(), fine[cell])
+    regions = label(fine >= level, connectivity=1)
+    mask: Mask = regions == regions[cell]
+    if reduced == 1:
+        return mask
+    alone = np.where(mask | (regions == 0), fine, fine.min() - 1).astype(np.float32)
+    large: Mask = _stretched(alone, shape) >= level
+    return large
+
+
+def _stretched(heat: Heat, shape: tuple[int, int]) -> Heat:
+    """A map at another shape, bilinearly."""
+    stretched: Heat = functional.interpolate(torch.from_numpy(heat)[None, None], shape, mode="bilinear")[0, 0].numpy()
+    return stretched
 
 
 def _to_grid(mask: Mask, shape: tuple[int, ...]) -> NDArray[np.float32]:

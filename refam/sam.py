@@ -1,6 +1,7 @@
 """Segment Anything: embeds an image once, prompts it many times."""
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,10 +23,14 @@ from refam.clicks import Box
 from refam.errors import ModelNotFoundError
 from refam.heatmap import Point
 from refam.picture import Picture
+from refam.precision import fast_fp32
+from refam.sam_attention import table_positions
 from refam.tiny import SAM_FOLDER
 from refam.torchvision_standins import import_segment_anything
 
 __all__ = ["Candidate", "SegmentAnything"]
+
+logger = logging.getLogger(__name__)
 
 OFFICIAL = "https://dl.fbaipublicfiles.com/segment_anything/"
 CHECKPOINTS = {"vit_b": "sam_vit_b_01ec64.pth", "vit_l": "sam_vit_l_0b3195.pth", "vit_h": "sam_vit_h_4b8939.pth"}
@@ -56,10 +61,18 @@ class _Embedding:
 
 
 class SegmentAnything:
-    """A SAM model with the embeddings of the last `image_cache` images. Not to be shared between threads."""
+    """A SAM model with the embeddings of the last `image_cache` images. Not to be shared between threads.
 
-    def __init__(self, model: Any, image_cache: int) -> None:
+    half: whether its image encoder computes in fp16, or in bf16 once an image goes beyond what fp16 holds; on a GPU,
+        the small rest then multiplies in TF32.
+    """
+
+    def __init__(self, model: Any, image_cache: int, *, half: bool = False) -> None:
+        table_positions(model.image_encoder)
         self._model = model
+        self._half = half
+        if half:
+            model.image_encoder.to(torch.float16)
         self._embeddings: LRUCache[_Embedding] = LRUCache(image_cache)
 
     @property
@@ -77,7 +90,7 @@ class SegmentAnything:
         self._embeddings.clear()
 
     @classmethod
-    def from_name(cls, name: str, device: torch.device, image_cache: int) -> Self:
+    def from_name(cls, name: str, device: torch.device, image_cache: int, *, half: bool = False) -> Self:
         """Load "tiny", "vit_b", "vit_l", "vit_h", a checkpoint's path, or a folder with config.json and
         model.safetensors. An official checkpoint that is not in torch's hub folder yet is downloaded to it.
 
@@ -90,13 +103,14 @@ class SegmentAnything:
                 f"REFAM_SAM: no Segment Anything model could be loaded from {name!r} ({error}). Set it to 'tiny', "
                 "'none', 'vit_b', 'vit_l', 'vit_h', or to the path of a checkpoint."
             ) from error
-        return cls(model.to(device).eval(), image_cache)
+        return cls(model.to(device).eval(), image_cache, half=half)
 
     @torch.inference_mode()
     def candidates(self, picture: Picture, points: Sequence[Point], box: Box | None = None) -> list[Candidate]:
         """SAM's masks for one prompt: points, positive where the target is and negative on rivals, a box, or both."""
-        embedding = self._embeddings.get(picture.key, lambda: self._embed(picture))
-        low, ious = self._decode(embedding, picture.size, points, box)
+        with fast_fp32(self._half):
+            embedding = self._embeddings.get(picture.key, lambda: self._embed(picture))
+            low, ious = self._decode(embedding, picture.size, points, box)
         height, width = embedding.shape
         logits = _interpolated(low, (self.side, self.side))[:, :height, :width]
         masks = (logits > self._model.mask_threshold).cpu().numpy()
@@ -145,7 +159,18 @@ class SegmentAnything:
         height, width = _resized_shape(*picture.size[::-1], self.side)
         resized = np.array(picture.resized((width, height), Image.Resampling.BILINEAR))
         pixels = torch.from_numpy(resized).to(self._model.device).permute(2, 0, 1)[None]  # [1, 3, h, w]
-        return _Embedding(self._model.image_encoder(self._model.preprocess(pixels)), (height, width))
+        return _Embedding(self._encode(self._model.preprocess(pixels)), (height, width))
+
+    def _encode(self, square: Tensor) -> Tensor:
+        """Features [1, C, grid, grid] in fp32 of a normed image [1, 3, side, side] in fp32."""
+        encoder = self._model.image_encoder
+        number = next(encoder.parameters()).dtype
+        features: Tensor = encoder(square.to(number)).float()
+        if number is torch.float16 and not features.isfinite().all():
+            logger.warning("REFAM_PRECISION: SAM's numbers go beyond fp16; from now on it computes in bf16.")
+            encoder.to(torch.bfloat16)
+            return self._encode(square)
+        return features
 
 
 def _interpolated(maps: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -172,8 +197,8 @@ def _window(logits: Tensor, shape: tuple[int, int], rows: slice, columns: slice)
 
 
 def _neighbours(part: slice, cells: int, length: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """For each of a part of `length` pixels over so many cells: the two cells whose centres it lies between, and how far
-    it is from the first to the second, in [0, 1]."""
+    """For each of a part of `length` pixels over so many cells: the two cells whose centres it lies between, and how
+    far it is from the first to the second, in [0, 1]."""
     pixels = torch.arange(part.start, part.stop, device=device, dtype=torch.float64)
     places = ((pixels + 0.5) * (cells / length) - 0.5).clamp(0, cells - 1)
     first = places.long()

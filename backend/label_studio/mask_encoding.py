@@ -17,7 +17,7 @@ from backend.label_studio import rle
 from backend.label_studio.region_ids import question_mark, region_id
 from backend.label_studio.request import Control, TaskRequest
 
-__all__ = ["prediction", "regions"]
+__all__ = ["Drawing", "prediction"]
 
 Mask = NDArray[np.bool_]
 POLYGON_TOLERANCE = 1 / 500  # of the longer side
@@ -36,10 +36,11 @@ def prediction(request: TaskRequest, masks: Iterable[tuple[Mask, float]]) -> dic
     for number, ((page, expression), (mask, raw_score)) in enumerate(zip(asked, masks, strict=True)):
         score = float(np.clip(np.nan_to_num(raw_score), 0, 1))  # Label Studio drops a whole batch for one odd score
         scores.append(score)
+        found = Drawing(mask)
         for control in request.controls:
             label = control.answer(expression.label)
             if label is not None:
-                for region in regions(mask, control, label, score=score, image_tag=request.image_tag):
+                for region in found.regions(control, label, score=score, image_tag=request.image_tag):
                     place = (request.model_version, number, control.name, len(results))
                     on_page = {} if page.item_index is None else {"item_index": page.item_index}
                     results.append({"id": region_id(question_mark(request), *place), **region, **on_page})
@@ -50,75 +51,82 @@ def prediction(request: TaskRequest, masks: Iterable[tuple[Mask, float]]) -> dic
     }
 
 
-def regions(mask: Mask, control: Control, label: str, *, score: float, image_tag: str) -> Iterator[dict[str, Any]]:
-    """Results of one control for one mask bool [H, W], without ids; none for an empty mask, several for a polygon in
-    parts.
+class Drawing:
+    """One mask, bool [H, W], as the controls of a label config draw it. Each kind is made once."""
 
-    label: as results hold it.
-    """
-    if not mask.any():
-        return
-    height, width = mask.shape
-    for value in _VALUES[control.kind](mask):
+    def __init__(self, mask: Mask) -> None:
+        self._mask = mask
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        self._is_empty = rows.size == 0
+        if not self._is_empty:
+            self._top, self._bottom = int(rows[0]), int(rows[-1]) + 1
+            self._left, self._right = int(columns[0]), int(columns[-1]) + 1
+        self._values: dict[str, list[dict[str, Any]]] = {}
+
+    def regions(self, control: Control, label: str, *, score: float, image_tag: str) -> Iterator[dict[str, Any]]:
+        """Results of one control, without ids; none for an empty mask, several for a polygon in parts.
+
+        label: as results hold it.
+        """
+        if self._is_empty:
+            return
+        height, width = self._mask.shape
+        if control.kind not in self._values:
+            self._values[control.kind] = list(_MAKERS[control.kind](self))
+        for value in self._values[control.kind]:
+            yield {
+                "from_name": control.name,
+                "to_name": image_tag,
+                "type": control.kind,
+                "original_width": width,
+                "original_height": height,
+                "image_rotation": 0,
+                "score": round(score, 4),
+                "value": {**value, control.kind: [label]},
+            }
+
+    def _brush(self) -> Iterator[dict[str, Any]]:
+        yield {"format": "rle", "rle": rle.encode(self._mask)}
+
+    def _bitmask(self) -> Iterator[dict[str, Any]]:
+        """A PNG of one bit a pixel whose background is transparent: Label Studio draws every pixel that has alpha."""
+        file = io.BytesIO()
+        Image.fromarray(self._mask).save(file, "PNG", transparency=0)
+        yield {"imageDataURL": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()}
+
+    def _polygons(self) -> Iterator[dict[str, Any]]:
+        """Outlines in percent of width and height. Holes are filled, since a polygon has none in Label Studio."""
+        height, width = self._mask.shape
+        padded = np.pad(self._mask[self._top : self._bottom, self._left : self._right], 1).astype(float)
+        # Index (row, column) of the padded part is the centre of a pixel: half a pixel from its edge, one of padding.
+        corner = self._top - 0.5, self._left - 0.5
+        outlines = [contour + corner for contour in find_contours(padded, 0.5, positive_orientation="low")]
+        areas = [_signed_area(outline) for outline in outlines]
+        for outline, area in zip(outlines, areas, strict=True):
+            if area < SMALLEST_POLYGON * max(areas):  # also the holes, whose area is negative
+                continue
+            simple = approximate_polygon(outline, max(height, width) * POLYGON_TOLERANCE)[:-1]  # the last is the first
+            if len(simple) >= 3:
+                points = np.clip(simple[:, ::-1] / (width, height), 0, 1) * 100
+                yield {"points": points.round(3).tolist(), "closed": True}
+
+    def _rectangle(self) -> Iterator[dict[str, Any]]:
+        """The box around the mask, in percent of width and height."""
+        height, width = self._mask.shape
         yield {
-            "from_name": control.name,
-            "to_name": image_tag,
-            "type": control.kind,
-            "original_width": width,
-            "original_height": height,
-            "image_rotation": 0,
-            "score": round(score, 4),
-            "value": {**value, control.kind: [label]},
+            "x": 100 * self._left / width,
+            "y": 100 * self._top / height,
+            "width": 100 * (self._right - self._left) / width,
+            "height": 100 * (self._bottom - self._top) / height,
+            "rotation": 0,
         }
 
 
-def _brush(mask: Mask) -> Iterator[dict[str, Any]]:
-    yield {"format": "rle", "rle": rle.encode(mask)}
-
-
-def _bitmask(mask: Mask) -> Iterator[dict[str, Any]]:
-    """A PNG whose background is transparent: Label Studio draws every pixel that has alpha."""
-    alpha = mask.astype(np.uint8) * 255
-    file = io.BytesIO()
-    Image.fromarray(np.repeat(alpha[..., None], 4, axis=2)).save(file, "PNG")  # [H, W, 4]
-    yield {"imageDataURL": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()}
-
-
-def _polygons(mask: Mask) -> Iterator[dict[str, Any]]:
-    """Outlines in percent of width and height. Holes are filled, since a polygon has none in Label Studio."""
-    height, width = mask.shape
-    padded = np.pad(mask, 1).astype(float)
-    # Index (row, column) of the padded mask is the centre of a pixel: half a pixel from its edge, one pixel of padding.
-    outlines = [contour - 0.5 for contour in find_contours(padded, 0.5, positive_orientation="low")]
-    areas = [_signed_area(outline) for outline in outlines]
-    for outline, area in zip(outlines, areas, strict=True):
-        if area < SMALLEST_POLYGON * max(areas):  # also the holes, whose area is negative
-            continue
-        simple = approximate_polygon(outline, max(height, width) * POLYGON_TOLERANCE)[:-1]  # the last is the first
-        if len(simple) >= 3:
-            points = np.clip(simple[:, ::-1] / (width, height), 0, 1) * 100
-            yield {"points": points.round(3).tolist(), "closed": True}
-
-
-def _rectangle(mask: Mask) -> Iterator[dict[str, Any]]:
-    """The box around the mask, in percent of width and height."""
-    height, width = mask.shape
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    yield {
-        "x": 100 * float(left) / width,
-        "y": 100 * float(top) / height,
-        "width": 100 * float(right - left) / width,
-        "height": 100 * float(bottom - top) / height,
-        "rotation": 0,
-    }
-
-
-_VALUES = {
-    "brushlabels": _brush,
-    "bitmasklabels": _bitmask,
-    "polygonlabels": _polygons,
-    "rectanglelabels": _rectangle,
+_MAKERS = {
+    "brushlabels": Drawing._brush,
+    "bitmasklabels": Drawing._bitmask,
+    "polygonlabels": Drawing._polygons,
+    "rectanglelabels": Drawing._rectangle,
 }
 
 

@@ -19,10 +19,14 @@ KIND_AND_FLAG_BITS = 3
 def encode(mask: NDArray[np.bool_]) -> list[int]:
     """The bytes of a mask, bool [H, W], each in 0..255; equal to those that label-studio-sdk's `mask2rle` makes.
 
-    Twenty times as fast: two milliseconds for a megapixel.
+    Twenty times as fast, and the faster the fewer rows hold something.
     """
     flat = mask.ravel()
-    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+    rows = np.flatnonzero(mask.any(axis=1))
+    # Only from the last pixel before the rows that hold something to the first one behind them may anything change
+    first, last = (max(rows[0] * mask.shape[1] - 1, 0), (rows[-1] + 1) * mask.shape[1] + 1) if rows.size else (0, 0)
+    part = flat[first:last]
+    starts = np.concatenate([[0], np.flatnonzero(part[1:] != part[:-1]) + 1 + first])
     runs = np.diff(starts, append=flat.size) * CHANNELS
     kinds = np.searchsorted(2 ** LENGTH_BITS[:-1].astype(np.int64), runs).astype(np.uint32)
     parts = (runs - 1) // LONGEST + 1

@@ -60,6 +60,7 @@ class FluxBackbone:
             device,
             text_encoder=config.text_encoder,
             quantize=config.quantize,
+            precision=config.precision,
         )
         return cls(models, config)
 

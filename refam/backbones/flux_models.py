@@ -16,6 +16,7 @@ from refam.backbones.flux_attention import blocks_of
 from refam.backbones.flux_text import TextEncoders
 from refam.backbones.quantization import quantizer
 from refam.errors import ConfigError, ModelNotFoundError
+from refam.precision import has_fast_bf16, is_half
 
 __all__ = ["FluxModels", "blocks_up_to", "load_flux", "randomised", "require_block"]
 
@@ -45,12 +46,14 @@ def load_flux(
     *,
     text_encoder: str = "device",
     quantize: str = "none",
+    precision: str = "auto",
 ) -> FluxModels:
-    """Load from a diffusers pipeline folder or a hub id, bf16 on a GPU and fp32 on a CPU.
+    """Load from a diffusers pipeline folder or a hub id, in bf16 or fp32.
 
     Of the transformer's blocks only those up to number `last_block` are loaded. huggingface_hub's own HF_TOKEN,
     HF_HOME and HF_HUB_OFFLINE apply.
-    text_encoder, quantize: where T5 and CLIP lie, and the bits of the blocks' weights; see RefAMConfig.
+    text_encoder, quantize, precision: where T5 and CLIP lie, the bits of the blocks' weights, and the numbers that are
+        computed in; see RefAMConfig. In main memory T5 and CLIP take bf16 only of a processor that multiplies it.
     Raises ModelNotFoundError if something is missing, ConfigError if the transformer has fewer blocks or cannot be
     quantised.
     """
@@ -61,14 +64,16 @@ def load_flux(
         require_block(last_block, sizes["num_layers"] + sizes["num_single_layers"])
         text_device = device if text_encoder == "device" else torch.device("cpu")
         # the text encoders first: dropped ones leave their memory to the transformer
-        encoders = TextEncoders(partial(_load_encoders, folder, text_device), keep=text_encoder != "drop")
+        dtype = torch.bfloat16 if is_half(precision, device) else torch.float32
+        text_dtype = dtype if text_device.type != "cpu" or has_fast_bf16() else torch.float32
+        encoders = TextEncoders(partial(_load_encoders, folder, text_device, text_dtype), keep=text_encoder != "drop")
         transformer = _read_model(
-            _PartialFluxTransformer, folder, "transformer", device, **blocks_up_to(last_block, sizes)
+            _PartialFluxTransformer, folder, "transformer", dtype, **blocks_up_to(last_block, sizes)
         )
         quantize_blocks(blocks_of(transformer))
         return FluxModels(
             transformer=transformer.to(device),
-            vae=_read_model(AutoencoderKL, folder, "vae", device).to(device),
+            vae=_read_model(AutoencoderKL, folder, "vae", dtype).to(device),
             encoders=encoders,
             t5_tokenizer=_load_tokenizer(T5Tokenizer, folder, "tokenizer_2"),
             clip_tokenizer=_load_tokenizer(CLIPTokenizer, folder, "tokenizer"),
@@ -122,22 +127,21 @@ def _local_folder(source: str, revision: str | None) -> Path:
     return Path(snapshot_download(source, revision=revision, allow_patterns=[f"{part}/*" for part in PARTS]))
 
 
-def _load_encoders(folder: Path, device: torch.device) -> tuple[Any, Any]:
+def _load_encoders(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
     """T5 and CLIP."""
-    t5 = _read_model(T5EncoderModel, folder, "text_encoder_2", device).to(device)
-    return t5, _read_model(CLIPTextModel, folder, "text_encoder", device).to(device)
+    t5 = _read_model(T5EncoderModel, folder, "text_encoder_2", dtype).to(device)
+    return t5, _read_model(CLIPTextModel, folder, "text_encoder", dtype).to(device)
 
 
-def _read_model(kind: Any, folder: Path, part: str, device: torch.device, **options: Any) -> Any:
-    """A model of diffusers or transformers, still in main memory, with `device`'s type of numbers. They fill what a
-    folder lacks with random weights: here that is an error. Weights come from safetensors alone; unpickling others
-    could run code."""
+def _read_model(kind: Any, folder: Path, part: str, dtype: torch.dtype, **options: Any) -> Any:
+    """A model of diffusers or transformers, still in main memory. They fill what a folder lacks with random weights:
+    here that is an error. Weights come from safetensors alone; unpickling others could run code."""
     if not any((folder / part).glob("*.safetensors")):
         raise FileNotFoundError(
             f"{folder / part} has no weights in the format safetensors, and pickled ones such as .bin are not loaded; "
             "where there are some, convert them"
         )
-    options |= {"dtype": torch.float32 if device.type == "cpu" else torch.bfloat16, "use_safetensors": True}
+    options |= {"dtype": dtype, "use_safetensors": True}
     try:
         model, info = kind.from_pretrained(folder, subfolder=part, output_loading_info=True, **options)
     except RuntimeError as error:

@@ -4,7 +4,6 @@ import copy
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import nn
 from transformers import T5EncoderModel
 
 from refam.backbones.flux import pack, patch_ids
+from refam.precision import has_fast_bf16
 from refam.tiny.models import POOLED_WIDTH, build_pipeline, build_t5, build_t5_tokenizer, build_transformer
 from refam.training.budget import Budget
 from refam.training.corpus import Corpus, corpus_size, render_corpus
@@ -160,16 +160,9 @@ def _loss(trainee: Trainee, latents: torch.Tensor, ids: torch.Tensor) -> torch.T
     t = torch.sigmoid(NOISE_MEAN + NOISE_SD * torch.randn(len(latents)))
     noise = torch.randn_like(latents)
     mix = t[:, None, None]
-    with torch.autocast("cpu", torch.bfloat16, enabled=_has_fast_bf16()):
+    with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bf16()):
         velocity: torch.Tensor = trainee((1 - mix) * latents + mix * noise, t, ids)
     return (velocity.float() - (noise - latents)).square().mean()
-
-
-@cache
-def _has_fast_bf16() -> bool:
-    """Whether this processor computes in bfloat16 itself; where it is emulated, fp32 was five times as fast."""
-    found = torch.cpu.get_capabilities()
-    return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
 
 
 def _optimizers(trainee: Trainee) -> list[torch.optim.Optimizer]:

@@ -81,7 +81,7 @@ def test_version_names_the_parts_and_changes_with_results_only():
     same += [{"text_encoder": "cpu"}, {"text_encoder": "drop"}, {"text_cache_dir": "texts"}]
     assert {RefAMConfig(**change).model_version() for change in same} == {version}
     other = [{"seed": 1}, {"magnets": ""}, {"noun_phrase": False}, {"points": 1}, {"blocks": "0-4"}, {"sam": "none"}]
-    other += [{"quantize": "int8"}]
+    other += [{"quantize": "int8"}, {"precision": "float32"}]
     assert len({RefAMConfig(**change).model_version() for change in other} | {version}) == len(other) + 1
 
 

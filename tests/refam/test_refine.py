@@ -123,6 +123,15 @@ def test_the_threshold_keeps_the_region_of_the_point():
     assert (mask & TARGET).sum() / (mask | TARGET).sum() > 0.8
 
 
+def test_the_threshold_of_a_large_image_is_found_on_a_small_one(monkeypatch):
+    focus = heat_of(TARGET) + heat_of(OTHER, level=0.9)
+    found = threshold_mask(focus, Point(600, 600), (3200, 1600))
+    monkeypatch.setattr("refam.refine.FINEST", 3200)
+    exact = threshold_mask(focus, Point(600, 600), (3200, 1600))
+    assert found.shape == exact.shape == (1600, 3200)
+    assert (found & exact).sum() / (found | exact).sum() > 0.999
+
+
 def test_the_threshold_never_leaves_the_point_out():
     focus = heat_of(TARGET)
     outside = Point(45, 35)

@@ -8,9 +8,12 @@ import torch
 
 from refam.clicks import Box
 from refam.errors import ModelNotFoundError
+from refam.evaluate import intersection_over_union
 from refam.heatmap import Point
 from refam.picture import Picture
-from refam.sam import SegmentAnything
+from refam.sam import SegmentAnything, _load_folder
+from refam.sam_attention import table_positions
+from refam.synthetic.scenes import random_scene
 from refam.torchvision_standins import import_segment_anything
 
 CPU = torch.device("cpu")
@@ -84,6 +87,9 @@ def test_an_official_checkpoint_is_told_by_its_width(tmp_path, monkeypatch):
 class _Accepting(torch.nn.Module):
     """Takes any weights."""
 
+    image_encoder = torch.nn.Module()
+    image_encoder.blocks = ()
+
     def load_state_dict(self, weights):
         assert "image_encoder.pos_embed" in weights
 
@@ -124,3 +130,38 @@ def test_no_standin_outlives_the_import():
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_tabled_positions_change_no_bit(sam_folder):
+    encoders = [_load_folder(sam_folder).image_encoder.eval() for _ in range(2)]
+    table_positions(encoders[1])
+    square = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(*(encoder(square) for encoder in encoders))
+
+
+def test_in_half_precision_the_embedded_sam_finds_the_same():
+    whole, half = (SegmentAnything.from_name("tiny", CPU, image_cache=8, half=half) for half in (False, True))
+    assert next(half._model.image_encoder.parameters()).dtype is torch.float16
+    rng = np.random.default_rng(3)
+    for _ in range(6):
+        scene = random_scene(rng)
+        picture = Picture.of(scene.image, 128)
+        place = np.argwhere(scene.things[0].mask).mean(axis=0)
+        points = [Point(float(place[1]), float(place[0]))]
+        features = [sam._embed(picture).features.flatten() for sam in (whole, half)]
+        assert torch.cosine_similarity(*features, dim=0) > 0.9999
+        for ours, theirs in zip(half.candidates(picture, points), whole.candidates(picture, points), strict=True):
+            assert intersection_over_union(ours.mask, theirs.mask) > 0.99
+            assert ours.predicted_iou == pytest.approx(theirs.predicted_iou, abs=0.01)
+
+
+def test_what_fp16_does_not_hold_is_computed_in_bf16(picture, sam_folder, caplog):
+    sam = SegmentAnything.from_name(str(sam_folder), CPU, image_cache=2, half=True)
+    encoder = sam._model.image_encoder
+    with torch.no_grad():
+        encoder.blocks[0].mlp.lin1.bias.fill_(60_000)
+        encoder.blocks[0].mlp.lin2.weight.fill_(10)
+    assert torch.isfinite(sam.candidates(picture, [Point(10, 10)])[0].logits).all()
+    assert next(encoder.parameters()).dtype is torch.bfloat16
+    assert "REFAM_PRECISION" in caplog.text

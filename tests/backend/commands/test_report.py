@@ -14,7 +14,7 @@ from backend.cli import app
 from backend.commands.report.comparison import Comparison
 from backend.commands.report.report import report
 from backend.errors import TemporaryError
-from backend.label_studio.mask_encoding import regions
+from backend.label_studio.mask_encoding import Drawing
 from backend.label_studio.request import Control
 from backend.timings import Timings
 from tests.support.label_studio import PAT
@@ -40,7 +40,7 @@ def mask(left, right):
 
 def result(covered, label="cat", origin=None):
     control = Control("tag", "brushlabels", ())
-    found = list(regions(covered, control, label, score=0.5, image_tag="image"))
+    found = list(Drawing(covered).regions(control, label, score=0.5, image_tag="image"))
     return [{**region, "origin": origin} if origin else region for region in found]
 
 

@@ -9,7 +9,7 @@ from label_studio_sdk.converter import brush
 from PIL import Image
 
 from backend.label_studio.mask_decoding import MaskError, masks_by_label
-from backend.label_studio.mask_encoding import regions
+from backend.label_studio.mask_encoding import Drawing
 from backend.label_studio.request import Control
 
 LIMIT = 10**6
@@ -21,7 +21,7 @@ def ellipse(height=90, width=140):
 
 
 def written(mask, kind, label="cat"):
-    return list(regions(mask, Control("tag", kind, ()), label, score=0.5, image_tag="image"))
+    return list(Drawing(mask).regions(Control("tag", kind, ()), label, score=0.5, image_tag="image"))
 
 
 @pytest.mark.parametrize("kind", ["brushlabels", "bitmasklabels"])

