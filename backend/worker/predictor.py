@@ -1,6 +1,8 @@
 """Fetch the image, ask the segmenter, make the prediction."""
 
 import logging
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -23,6 +25,8 @@ from refam.picture import Picture
 __all__ = ["Predictor", "Segmenter"]
 
 logger = logging.getLogger(__name__)
+
+SHOWN_EVERY = 2  # seconds between two masks on the status page, whose thumbnail costs as much as encoding a mask
 Mask = NDArray[np.bool_]
 
 
@@ -61,6 +65,7 @@ class Predictor:
         self._loader = loader
         self._gallery = gallery
         self._counted: Mapping[str, int] = {}
+        self._shown = -math.inf
 
     def newly_computed(self) -> dict[str, int]:
         """What of `RefAM.computed` has been added since the last call."""
@@ -86,8 +91,9 @@ class Predictor:
                 annotator="Describe it otherwise.",
             )
         made = prediction(request, masks)
-        if self._gallery.size and not request.interactive:
+        if self._gallery.size and not request.interactive and time.monotonic() - self._shown >= SHOWN_EVERY:
             self._gallery.add(request, made["score"], thumbnail(*first))
+            self._shown = time.monotonic()
         return made
 
     def _masks(

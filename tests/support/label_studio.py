@@ -193,6 +193,8 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
 class Replier(BaseHTTPRequestHandler):
     """Answers each request with what `answer` makes of its body."""
 
+    wbufsize = -1  # head and body in one packet: a second one would wait 40 ms until the first is acknowledged
+
     def answer(self, raw: bytes) -> Answer:
         raise NotImplementedError
 
@@ -213,6 +215,7 @@ class Replier(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(content) * (2 if isinstance(content, Truncated) else 1)))
             self.end_headers()
             self.wfile.write(content)
+            self.wfile.flush()
 
     do_GET = do_POST = do_PATCH = do_DELETE = handle_any  # noqa: N815  # names that http.server looks for
 
