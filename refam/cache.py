@@ -1,7 +1,7 @@
 """Results kept for repeated questions, within a stated bound."""
 
-from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, Generic, TypeVar
 
 import cachetools
 
@@ -33,3 +33,14 @@ class LRUCache(Generic[Value]):
             self._values[key] = make()
             self.made += 1
         return self._values[key]
+
+    def get_all(self, keys: Sequence[Hashable], make: Callable[[list[Any]], Iterable[Value]]) -> list[Value]:
+        """The values kept under `keys`; those that are not are made at once, from a list of their keys."""
+        values = {key: self._values[key] for key in keys if key in self._values}
+        missing = [key for key in dict.fromkeys(keys) if key not in values]
+        if missing:
+            made = dict(zip(missing, make(missing), strict=True))
+            self._values.update(made)
+            self.made += len(made)
+            values |= made
+        return [values[key] for key in keys]

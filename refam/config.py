@@ -150,7 +150,7 @@ class RefAMConfig:
     suppress_rivals: bool = setting(True, "Hot regions without the chosen point count as background in that choice.")
     negative_points: bool = setting(True, "Peaks on other hot regions prompt SAM as negative points.")
     # memory
-    text_cache: int = setting(256, "Expressions whose embeddings are kept in memory.")
+    text_cache: int = setting(256, "Texts, expressions and magnets, whose embeddings are kept in memory.")
     text_cache_dir: str | None = setting(
         None,
         "Folder in which embeddings of texts are kept, too, so that a restart encodes none again; up to 1 GiB. "

@@ -1,5 +1,7 @@
 """RefAM from end to end: image and expression in, mask out."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -13,7 +15,7 @@ from refam.backbones.registry import load_backbone
 from refam.cache import LRUCache
 from refam.clicks import Clicks, click_prompts, clicked_focus
 from refam.config import RefAMConfig
-from refam.errors import ClickError, DeviceError
+from refam.errors import ClickError, DeviceError, ExpressionError
 from refam.faults import device_faults
 from refam.heatmap import Point, bias, combine, find_points, keep
 from refam.phrase import Phrase
@@ -22,7 +24,7 @@ from refam.precision import is_half
 from refam.refine import best_candidate, best_clicked, propose, score, threshold_mask
 from refam.sam import Candidate, SegmentAnything
 from refam.sinks import find_sinks
-from refam.text import Token, read_text
+from refam.text import Text, Token, read_text
 from refam.tiny import FLUX_FOLDER
 
 __all__ = ["Grounding", "RefAM", "Segmentation", "Selection", "choose_device"]
@@ -137,6 +139,18 @@ class RefAM:
         """Pixels that the models take of an image, at most, on each axis."""
         return max(self.backbone.side, self.sam.side if self.sam else 0)
 
+    @device_faults()
+    def read(self, expressions: Sequence[str]) -> None:
+        """Encode expressions that will be asked for, all in one go; those without a usable word are left out."""
+        strings: list[str] = []
+        for expression in expressions:
+            with suppress(ExpressionError):
+                strings += self._text(expression).strings
+        self.backbone.encode(strings)
+
+    def _text(self, expression: str) -> Text:
+        return read_text(expression, self.backbone.tokenize, self.config.magnets, self.config.magnet_colours)
+
     def ground(self, image: Image | Picture, expression: str) -> Grounding:
         """Heatmap and points of what the expression refers to; the last ones are kept. Raises ExpressionError."""
         picture = self._picture(image)
@@ -144,7 +158,7 @@ class RefAM:
 
     def _ground(self, picture: Picture, expression: str) -> Grounding:
         config = self.config
-        text = read_text(expression, self.backbone.tokenize, config.magnets, config.magnet_colours)
+        text = self._text(expression)
 
         maps = self.backbone.token_maps(picture, text.strings)
 

@@ -49,6 +49,8 @@ class Segmenter(Protocol):
     @property
     def computed(self) -> Mapping[str, int]: ...
 
+    def read(self, expressions: Sequence[str]) -> None: ...
+
     def segment(self, picture: Picture, expression: str) -> Segmentation: ...
 
     def select(self, picture: Picture, clicks: Clicks, expression: str | None = None) -> Segmentation: ...
@@ -101,6 +103,8 @@ class Predictor:
     ) -> list[tuple[Mask, float]]:
         """For each expression its mask on the image, bool [H, W], and its score in [0, 1]."""
         masks = []
+        if len(expressions) > 1:
+            self._segmenter.read([expression.text for expression in expressions if expression.text])
         for expression in expressions:
             try:
                 segmentation = self._segment_sparingly(picture, expression, request)

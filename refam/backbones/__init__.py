@@ -41,6 +41,10 @@ class Backbone(Protocol):
         """Tokens of one string as its text encoder reads it, special tokens included, padding excluded."""
         ...
 
+    def encode(self, texts: Sequence[str]) -> None:
+        """Encode in one go what of these texts is not known yet, for `token_maps` to come."""
+        ...
+
     def token_maps(self, picture: Picture, texts: Sequence[str]) -> NDArray[np.float32]:
         """Attention from image patches to text tokens in one noised forward pass.
 

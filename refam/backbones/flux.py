@@ -97,9 +97,14 @@ class FluxBackbone:
         ]
 
     @torch.inference_mode()
+    def encode(self, texts: Sequence[str]) -> None:
+        """Encode in one go what of these texts is not known yet."""
+        self._texts.get_all(texts, self._read_texts)
+
+    @torch.inference_mode()
     def token_maps(self, picture: Picture, texts: Sequence[str]) -> NDArray[np.float32]:
         """Attention maps [N, h, w] of the N tokens of `texts`, which sum to 1 in every patch."""
-        embeddings, pooled = self._texts.get(tuple(texts), lambda: self._text_inputs(texts))
+        embeddings, pooled = self._text_inputs(texts)
         latents = self._latents.get(picture.key, lambda: self._encode_image(picture))
         attention = self.read(self._noised(latents), embeddings, pooled)
         height, width = (side // PATCH for side in latents.shape[-2:])
@@ -132,30 +137,43 @@ class FluxBackbone:
         return velocity
 
     def _text_inputs(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """What `_encode_texts` gives, from disk where it is there, on the transformer's device."""
-        key = json.dumps([self.models.encoders.fingerprint, list(texts)])
-        stored = self._store.get(key) if self._store else None
-        if stored is None:
-            embeddings, pooled = self._encode_texts(texts)
-            stored = {"embeddings": embeddings.contiguous(), "pooled": pooled.contiguous()}
-            if self._store:
-                self._store.put(key, stored)
-        transformer = self.models.transformer
-        embeddings, pooled = (
-            stored[name].to(transformer.device, transformer.dtype) for name in ("embeddings", "pooled")
-        )
-        return embeddings, pooled
+        """T5's embeddings of all texts' tokens, [1, N, E], and CLIP's pooled vector of the first, [1, F], on the
+        transformer's device. Each text is encoded once: most are magnets, which follow every expression."""
+        encoded = self._texts.get_all(texts, self._read_texts)
+        return torch.cat([embeddings for embeddings, _ in encoded])[None], encoded[0][1]
 
-    def _encode_texts(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """T5's embeddings of all texts' tokens without padding, [1, N, E], and CLIP's pooled vector of the first."""
+    def _read_texts(self, texts: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
+        """What `_encode_texts` gives, from disk where it is there, on the transformer's device."""
+        keys = [json.dumps([self.models.encoders.fingerprint, text]) for text in texts]
+        stored = [self._store.get(key) if self._store else None for key in keys]
+        unknown = [text for text, found in zip(texts, stored, strict=True) if found is None]
+        encoded = iter(self._encode_texts(unknown) if unknown else [])
+        transformer, read = self.models.transformer, []
+        for key, found in zip(keys, stored, strict=True):
+            parts = found or dict(zip(("embeddings", "pooled"), next(encoded), strict=True))
+            if self._store and found is None:
+                self._store.put(key, parts)
+            embeddings, pooled = (
+                parts[name].to(transformer.device, transformer.dtype) for name in ("embeddings", "pooled")
+            )
+            read.append((embeddings, pooled))
+        return read
+
+    def _encode_texts(self, texts: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
+        """For each text T5's embeddings of its tokens without padding, [n, E], and CLIP's pooled vector, [1, F]."""
         with self.models.encoders.loaded() as (t5, clip):
             batch = self.models.t5_tokenizer(list(texts), padding=True, return_tensors="pt").to(t5.device)
             embeddings = t5(**batch).last_hidden_state  # [texts, longest, E]
-            valid = embeddings[batch["attention_mask"].bool()]
-            prompt = self.models.clip_tokenizer(
-                texts[0], truncation=True, max_length=clip.config.max_position_embeddings, return_tensors="pt"
+            prompts = self.models.clip_tokenizer(
+                list(texts),
+                padding=True,
+                truncation=True,
+                max_length=clip.config.max_position_embeddings,
+                return_tensors="pt",
             ).to(clip.device)
-            return valid[None], clip(**prompt).pooler_output
+            pooled = clip(**prompts).pooler_output
+            valid = batch["attention_mask"].bool()
+            return [(embeddings[i, valid[i]].clone(), pooled[i : i + 1].clone()) for i in range(len(texts))]
 
     def _encode_image(self, picture: Picture) -> Tensor:
         """The image's latents x_0, [1, C, H, W] in fp32: the posterior's mode, shifted and scaled."""

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -48,6 +49,9 @@ class Model:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+
+    def read(self, expressions: Sequence[str]) -> None:
+        pass
 
     def segment(self, picture: Picture, expression: str) -> Answer:
         time.sleep(self._seconds)

@@ -14,6 +14,7 @@ from diffusers import FluxTransformer2DModel
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
+from refam import RefAM
 from refam.attention import AttentionMean
 from refam.backbones import flux_models
 from refam.backbones.flux import FluxBackbone, pack
@@ -36,7 +37,7 @@ def backbone(refam):
 def inputs(backbone, picture):
     """Noised latents, T5 embeddings and pooled vector, as a pass takes them."""
     with torch.inference_mode():
-        return backbone._noised(backbone._encode_image(picture)), *backbone._encode_texts(TEXTS)
+        return backbone._noised(backbone._encode_image(picture)), *backbone._text_inputs(TEXTS)
 
 
 def read(backbone, inputs, blocks, *, stop):
@@ -137,11 +138,26 @@ def test_noise_follows_the_seed_and_the_timestep(refam, backbone):
 
 def test_texts_are_encoded_apart_and_without_padding(backbone):
     with torch.inference_mode():
-        together, pooled = backbone._encode_texts(TEXTS)
-        apart = [backbone._encode_texts([text]) for text in TEXTS]
+        together, pooled = backbone._text_inputs(TEXTS)
+        apart = [backbone._encode_texts([text])[0] for text in TEXTS]
     assert together.shape[1] == 7 + 3 + 2
-    assert torch.allclose(together, torch.cat([embeddings for embeddings, _ in apart], dim=1), atol=1e-6)
+    assert torch.allclose(together, torch.cat([embeddings for embeddings, _ in apart])[None], atol=1e-6)
     assert torch.allclose(pooled, apart[0][1], atol=1e-6)
+
+
+def test_texts_of_several_expressions_are_encoded_in_one_call_and_magnets_once(config, image):
+    refam, calls = RefAM.from_config(config), []
+    with refam.backbone.models.encoders.loaded() as (t5, _):
+        t5.register_forward_hook(lambda _, given, kept: calls.append(len(kept.last_hidden_state)))
+    refam.read(["the goldfish", "the red zebra", "", "the"])
+    magnets = len(config.magnets.split())
+    assert calls == [2 + magnets]
+    assert np.array_equal(
+        refam.segment(image, "the red zebra").mask, RefAM.from_config(config).segment(image, "the red zebra").mask
+    )
+    assert len(calls) == 1
+    refam.segment(image, "a ball")
+    assert calls[1:] == [1]
 
 
 def test_caches_are_bounded_and_change_nothing(backbone, refam, image, picture):
@@ -200,8 +216,9 @@ def test_dropped_text_encoders_are_loaded_for_unknown_texts_only(flux_folder, re
     monkeypatch.setattr(flux_models, "_load_encoders", spy)
     backbone = FluxBackbone.from_config(replace(refam.config, text_encoder="drop"), str(flux_folder), CPU)
     assert len(loaded) == 1  # at the start, where a missing part must be noticed
-    for count, texts in ((2, TEXTS), (2, TEXTS), (3, TEXTS[:1])):
-        assert np.array_equal(backbone.token_maps(picture, texts), refam.backbone.token_maps(picture, texts))
+    for count, texts in ((2, TEXTS), (2, TEXTS), (2, TEXTS[:1]), (3, ("red ball",))):
+        maps = backbone.token_maps(picture, texts)
+        assert np.allclose(maps, refam.backbone.token_maps(picture, texts), atol=1e-6)
         gc.collect()
         assert [reference() for reference in loaded] == [None] * count
 

@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -48,6 +49,9 @@ class StubSegmenter:
 
     def free_memory(self) -> None:
         self.cached = False
+
+    def read(self, expressions: Sequence[str]) -> None:
+        pass
 
     def segment(self, picture: Picture, expression: str) -> StubSegmentation:
         words = expression.split()

@@ -189,7 +189,7 @@ def test_a_click_computes_neither_attention_nor_embedding_again(configure, click
     refam = load_refam(config)
     ran = []
     refam.backbone.models.transformer.register_forward_pre_hook(lambda *_: ran.append("attention"))
-    refam.sam._predictor.model.image_encoder.register_forward_hook(lambda *_: ran.append("embedding"))
+    refam.sam._model.image_encoder.register_forward_hook(lambda *_: ran.append("embedding"))
     settings = configure()
     images = ImageCache(ImageLoader(settings, Studio(settings)), settings.image_cache_bytes)
     predictor = Predictor(refam, images, shared.gallery, settings)
