@@ -170,7 +170,10 @@ class TestProgress:
         assert after["8"]["rate"] > 0
         assert after["8"]["seconds_left"] is None
 
-    def test_thumbnails_are_small_few_and_gone_when_they_are_old(self, client, studio, run_jobs, connection, shared):
+    def test_thumbnails_are_small_few_and_gone_when_they_are_old(
+        self, client, studio, run_jobs, connection, shared, monkeypatch
+    ):
+        monkeypatch.setattr("backend.worker.predictor.SHOWN_EVERY", 0)
         retrieve(client, studio, 7, "left", "right", "left 3")
         run_jobs()
         masks = client.get("/status").json()["masks"]

@@ -1,4 +1,4 @@
-"""What is kept of an image once its task has failed: nothing."""
+"""What the worker keeps: nothing of an image whose task failed, and of masks those that are shown."""
 
 import gc
 import weakref
@@ -35,3 +35,14 @@ def test_an_image_whose_task_failed_is_not_kept(settings, shared, text, reason):
     del raised
     gc.collect()
     assert loader.loaded() is None, "something that outlives the task still refers to its image"
+
+
+def test_of_many_masks_one_is_shown_every_few_seconds(settings, shared):
+    class Same:
+        def load(self, reference, field, task):
+            return Picture.of(Image.new("RGB", (10, 10)), 10)
+
+    predictor = Predictor(StubSegmenter(), Same(), shared.gallery, settings)
+    for number in range(1, 4):
+        predictor.predict(request_of(task(number, "left"), settings))
+    assert [mask["task"] for mask in shared.gallery.masks()] == ["1"]
