@@ -56,10 +56,11 @@ class Drawing:
 
     def __init__(self, mask: Mask) -> None:
         self._mask = mask
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        rows = np.flatnonzero(mask.any(axis=1))
         self._is_empty = rows.size == 0
         if not self._is_empty:
             self._top, self._bottom = int(rows[0]), int(rows[-1]) + 1
+            columns = np.flatnonzero(mask[self._top : self._bottom].any(axis=0))
             self._left, self._right = int(columns[0]), int(columns[-1]) + 1
         self._values: dict[str, list[dict[str, Any]]] = {}
 
