@@ -164,7 +164,9 @@ def _weights(config: RefAMConfig) -> float | None:
     }
     encoders = parts.get("text_encoder", 0) + parts.get("text_encoder_2", 0) if config.text_encoder == "device" else 0
     transformer = parts["transformer"] * READ * BITS[config.quantize]
-    return transformer + encoders + parts.get("vae", 0) + SAM_SIZES.get(config.sam, 0) + ACTIVATIONS
+    whole = 2 if config.precision == "float32" else 1  # the files are in bf16, those of SAM in fp32
+    sam_part = SAM_SIZES.get(config.sam, 0) / 2
+    return whole * (transformer + encoders + parts.get("vae", 0) + sam_part) + ACTIVATIONS
 
 
 def _folder(config: RefAMConfig) -> Path | None:
