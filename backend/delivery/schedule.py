@@ -5,6 +5,8 @@ import json
 import secrets
 from collections.abc import Iterator, Sequence
 
+from redis.client import Pipeline
+
 from backend.label_studio.client import PAGE
 from backend.queue.job_names import JobName
 from backend.queue.job_queue import JobQueue
@@ -60,11 +62,13 @@ class Schedule:
         job_id = None if after else ADOPT
         self._jobs.schedule(JobName.ADOPT_TASKS, description="look at tasks of 0.1", after=after, job_id=job_id)
 
-    def schedule_post(self, job_id: str, *, after: float = 0) -> None:
-        """Have what is due of a job's result posted to Label Studio in `after` seconds."""
-        self._jobs.schedule(
-            JobName.POST_PREDICTION, job_id, description=f"write mask {job_id[-8:]} to Label Studio", after=after
-        )
+    def schedule_post(self, job_id: str, *, after: float = 0, pipe: Pipeline | None = None) -> None:
+        """Have what is due of a job's result posted to Label Studio in `after` seconds.
+
+        pipe: the commands are added to it, if there is one.
+        """
+        description = f"write mask {job_id[-8:]} to Label Studio"
+        self._jobs.schedule(JobName.POST_PREDICTION, job_id, description=description, after=after, pipe=pipe)
 
     def announced(self, project: str) -> Iterator[tuple[str, list[int]]]:
         """(job, tasks) of the jobs that are yet to fetch tasks of a project."""

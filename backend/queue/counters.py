@@ -4,6 +4,8 @@ Key, of one Label Studio:
     refam:<studio>:counts   hash: COUNTED
 """
 
+from redis.client import Pipeline
+
 from backend.queue.keyspace import Keyspace
 
 __all__ = ["Counters"]
@@ -18,13 +20,14 @@ class Counters:
         self._connection = keyspace.connection
         self._key = keyspace.key("counts")
 
-    def add(self, **numbers: int) -> None:
-        """Add to what is COUNTED."""
-        with self._connection.pipeline() as pipe:
-            for name, number in numbers.items():
-                if number:
-                    pipe.hincrby(self._key, name, number)
-            pipe.execute()
+    def add(self, pipe: Pipeline, **numbers: int) -> None:
+        """Add to what is COUNTED.
+
+        pipe: the commands are added to it.
+        """
+        for name, number in numbers.items():
+            if number:
+                pipe.hincrby(self._key, name, number)
 
     def totals(self) -> dict[str, int]:
         """Everything that is COUNTED."""

@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from redis.client import Pipeline
 from rq import Queue, Retry
 from rq.exceptions import DuplicateJobError, NoSuchJobError
 from rq.job import Job, JobStatus
@@ -158,11 +159,18 @@ class JobQueue:
     # --- jobs that talk to Label Studio ---
 
     def schedule(
-        self, name: JobName, *args: Any, description: str, after: float = 0, job_id: str | None = None
+        self,
+        name: JobName,
+        *args: Any,
+        description: str,
+        after: float = 0,
+        job_id: str | None = None,
+        pipe: Pipeline | None = None,
     ) -> None:
         """Queue a job that talks to Label Studio, to be done in `after` seconds.
 
         job_id: its id among ours, if it needs one; where this job exists, nothing is queued, unless `after` is given.
+        pipe: the commands are added to it, if there is one, and no id may be given.
         """
         queue, delays = self._queues[Priority.STUDIO], list(self._settings.write_delays)
         options: dict[str, Any] = {
@@ -177,7 +185,7 @@ class JobQueue:
             queue.enqueue_in(timedelta(seconds=after), str(name), *args, **options)
         else:
             with suppress(DuplicateJobError):
-                queue.enqueue(str(name), *args, unique=job_id is not None, **options)
+                queue.enqueue(str(name), *args, unique=job_id is not None, pipeline=pipe, **options)
 
     def scheduled(self, prefix: str) -> Iterator[tuple[str, list[Any]]]:
         """(id, arguments) of the jobs that wait to talk to Label Studio, whose id among ours begins with `prefix`."""
@@ -247,7 +255,6 @@ class JobQueue:
             retry=Retry(max=len(delays), interval=list(delays)) if delays else None,
             # RQ logs the description. Its default would hold URLs, which may hold secrets.
             description=f"task {request.task} of project {request.project}",
-            meta={"project": request.project, "task": request.task},
         )
         job.enqueued_at = datetime.now(UTC)
         return job

@@ -5,29 +5,47 @@ reaches Redis from running `os.system` in a worker. This does: a name is looked 
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar, Protocol
 
 from redis import Redis
-from rq.job import Job
+from redis.client import Pipeline
+from rq.defaults import DEFAULT_RESULT_TTL
+from rq.executions import Execution
+from rq.job import Job, JobStatus
+from rq.results import Result
+from rq.utils import now, utcformat
 
 from backend.queue.job_names import JobName, name_of
 
-__all__ = ["Handler", "KnownJob"]
+__all__ = ["Handler", "KnownJob", "Rest"]
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What is left of a job once the device is free. `run` is called once, perhaps in another thread.
+
+    run: returns the job's answer, and adds to the pipeline what is to be noted in the same step as the job's end.
+    """
+
+    run: Callable[[Pipeline], Any]
 
 
 class Handler(Protocol):
     """What a worker does for the jobs of one name."""
 
     def run(self, *args: Any) -> Any:
-        """Do a job; the arguments and the answer are what JSON can hold."""
+        """Do a job, or the part of it that needs the device. Returns its answer or its Rest; arguments and answer are
+        what JSON can hold."""
 
     def on_failure(self, job: Job, kind: type[BaseException], error: BaseException) -> None:
         """Called after each exception of `run`, and for a job whose worker died."""
 
 
 class KnownJob(Job):
-    """A job that runs nothing but what `handlers` has for its name, and calls nobody's webhook."""
+    """A job that runs nothing but what `handlers` has for its name, and calls nobody's webhook. No other depends on it,
+    and it is not repeated."""
 
     handlers: ClassVar[Mapping[JobName, Handler]] = {}  # processes that only queue jobs have none
 
@@ -56,6 +74,21 @@ class KnownJob(Job):
     @property
     def stopped_callback(self) -> None:
         """None: this backend's jobs have no such callback."""
+
+    def note_success(self, answer: Any, worker: str, execution: Execution, pipe: Pipeline) -> None:
+        """Note its answer, and that it has ended; one with a `result_ttl` of 0 is forgotten. RQ's own way reads the
+        job's dependents and registries before, and stores all of it anew."""
+        self._status = JobStatus.FINISHED
+        if self.result_ttl == 0:
+            pipe.delete(self.key, self.execution_registry.key, Result.get_key(self.id))  # type: ignore[no-untyped-call]
+            return
+        ttl = self.get_result_ttl(DEFAULT_RESULT_TTL)
+        pipe.hset(self.key, mapping={"status": self._status, "ended_at": utcformat(now())})
+        pipe.expire(self.key, ttl)
+        Result.create(
+            self, Result.Type.SUCCESSFUL, ttl, answer, worker_name=worker, pipeline=pipe, execution_id=execution.id
+        )
+        self.finished_job_registry.add(self, ttl, pipe)
 
     def send_webhooks(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: this backend's jobs have no webhooks."""

@@ -12,13 +12,14 @@ The count is the field `deaths` of the job's own hash.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from redis import Redis
 from rq import Queue
-from rq.exceptions import AbandonedJobError, DequeueTimeout, NoSuchJobError
+from rq.exceptions import AbandonedJobError, DequeueTimeout, NoSuchJobError, StopRequested
 from rq.job import Job, JobStatus
 from rq.job_lifecycle import record_job_failure
 from rq.serializers import JSONSerializer
@@ -89,31 +90,41 @@ class TakingQueue(Queue):
 
     taken: key of those that were taken.
     life: seconds after which one that was taken, and not begun, counts as abandoned.
+    ended: once it is set, none is taken any more.
     """
 
     taken: ClassVar[str] = ""  # processes that only queue jobs take none
     life: ClassVar[int] = 0
+    ended: ClassVar[threading.Event] = threading.Event()
 
     @classmethod
-    def taking(cls, taken: str, life: int) -> "type[TakingQueue]":
+    def taking(cls, taken: str, life: int, ended: threading.Event) -> "type[TakingQueue]":
         """This class for a worker. RQ is given a class, and makes the queues itself."""
-        return type(cls.__name__, (cls,), {"taken": taken, "life": life})
+        return type(cls.__name__, (cls,), {"taken": taken, "life": life, "ended": ended})
 
     @classmethod
     def lpop(
         cls, queue_keys: Sequence[str], timeout: int | None, connection: Redis | None = None
     ) -> tuple[str, bytes] | None:
-        """The next job as (queue, id), waited for if there is a timeout in seconds. Raises DequeueTimeout."""
+        """The next job as (queue, id), waited for if there is a timeout in seconds. Raises DequeueTimeout, and
+        StopRequested once the worker is ending."""
         assert connection is not None  # noqa: S101  # only optional in RQ's signature
         take = connection.register_script(TAKE)
         deadline = time.monotonic() + (timeout or 0)
-        while not (found := take(keys=[*queue_keys, cls.taken], args=[time.time() + cls.life])):
+        while not cls.ended.is_set():
+            if found := take(keys=[*queue_keys, cls.taken], args=[time.time() + cls.life]):
+                return found[0], found[1]
             if timeout is None:
                 return None
             if time.monotonic() > deadline:
                 raise DequeueTimeout(timeout, queue_keys)
-            time.sleep(POLL)
-        return found[0], found[1]
+            cls.ended.wait(POLL)
+        raise StopRequested
+
+    @classmethod
+    def lmove(cls, connection: Redis, queue_key: str, timeout: int | None) -> tuple[str, bytes] | None:
+        """What RQ calls for a single queue: no other way to take its jobs."""
+        return cls.lpop([queue_key], timeout, connection)
 
 
 class Sweeper:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from redis.client import Pipeline
+
 from backend.label_studio.request import TaskRequest
 from backend.queue.failures import FailureList
 from backend.queue.keyspace import Keyspace
@@ -32,8 +34,15 @@ class TaskLedger:
 
     def end(self, ended: Iterable[Ended]) -> None:
         """Tasks have ended: one that failed is put on the list of failures, every other is taken off it."""
-        ended = list(ended)
         with self._connection.pipeline() as pipe:
-            self.progress.end([(project, task, end.prediction is not None) for project, task, end in ended], pipe)
-            self.failures.note([(project, task, end.failure) for project, task, end in ended], pipe)
+            self.note_end(ended, pipe)
             pipe.execute()
+
+    def note_end(self, ended: Iterable[Ended], pipe: Pipeline) -> None:
+        """As `end`.
+
+        pipe: the commands are added to it.
+        """
+        ended = list(ended)
+        self.progress.end([(project, task, end.prediction is not None) for project, task, end in ended], pipe)
+        self.failures.note([(project, task, end.failure) for project, task, end in ended], pipe)

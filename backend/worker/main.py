@@ -74,17 +74,13 @@ def work(
         desk.schedule.schedule_adoption()
     handlers = bind(predictor, desk)
     try:
-        worker = RefAMWorker(shared.keyspace, handlers, settings, timings)
-        worker.work(burst=burst, logging_level=settings.log_level)
+        well = RefAMWorker(shared.keyspace, handlers, settings, timings).run(burst=burst)
     except RedisError as error:
         logger.error("Redis is gone (%s).", type(error).__name__)
         return 1
     finally:
         images.close()
-    if worker.device_is_broken:
-        logger.error("The device is broken; a new process is needed.")
-        return 1
-    return 0 if burst or worker.was_told_to_stop else 1
+    return 0 if well else 1
 
 
 def bind(predictor: Predictor, desk: Desk) -> dict[JobName, Handler]:

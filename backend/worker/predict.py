@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+from redis.client import Pipeline
 from rq import get_current_job
 from rq.exceptions import AbandonedJobError
 from rq.job import Job
@@ -13,10 +15,11 @@ from backend.delivery.outbox import Outbox
 from backend.delivery.schedule import Schedule
 from backend.errors import TaskError, TemporaryError
 from backend.label_studio.request import TaskRequest
+from backend.queue.known_jobs import Rest
 from backend.queue.outcome import Outcome
 from backend.queue.shared_state import SharedState
 from backend.settings import Settings
-from backend.worker.predictor import Predictor
+from backend.worker.predictor import Found, Predictor
 from refam.errors import DeviceBrokenError
 
 __all__ = ["Predict"]
@@ -36,24 +39,33 @@ class Predict:
         self._outbox = Outbox(shared.keyspace, shared.jobs)
         self._settings = settings
 
-    def run(self, content: dict[str, Any]) -> dict[str, Any]:
-        """Predict what a request asks for. Returns an Outcome as a dict; bad input is an outcome, too, and is not tried
-        again. Raises TemporaryError where trying again may help."""
-        request = _read(content)
-        if request is None:
-            return self._start_over(get_current_job()).as_json()
+    def run(self, content: dict[str, Any]) -> Rest | dict[str, Any]:
+        """Find the masks that a request asks for; the rest makes a prediction of them. The answer is an Outcome as a
+        dict; bad input is an outcome, too, and is not tried again. Raises TemporaryError where trying again may help.
+        """
+        job, request = get_current_job(), _read(content)
+        if job is None or request is None:
+            return self._start_over(job).as_json()
         try:
-            outcome = Outcome(prediction=self._predictor.predict(request))
-            self._shared.counters.add(done=1, **self._predictor.newly_computed())
-            if not request.interactive:
-                self._shared.ledger.end([(request.project, request.task, outcome)])
+            found = self._predictor.find(request)
         except TaskError as error:
-            job = get_current_job()
-            if job:
-                job.result_ttl = self._settings.failure_ttl
-            outcome = self._fail(request, error)
-        self._have_posted(request)
+            return Rest(partial(self._refuse, job, request, error))
+        return Rest(partial(self._draw, job, request, found, self._predictor.newly_computed()))
+
+    def _draw(
+        self, job: Job, request: TaskRequest, found: Found, computed: Mapping[str, int], pipe: Pipeline
+    ) -> dict[str, Any]:
+        try:
+            outcome = Outcome(prediction=self._predictor.draw(found))
+        except TaskError as error:
+            return self._refuse(job, request, error, pipe)
+        self._shared.counters.add(pipe, done=1, **computed)
+        self._note(request, outcome, pipe)
         return outcome.as_json()
+
+    def _refuse(self, job: Job, request: TaskRequest, error: TaskError, pipe: Pipeline) -> dict[str, Any]:
+        job.result_ttl = self._settings.failure_ttl
+        return self._fail(request, error, pipe).as_json()
 
     def on_failure(self, job: Job, kind: type[BaseException], error: BaseException) -> None:
         """Called after each exception of `run`, and for jobs whose worker died. Records the last one."""
@@ -65,9 +77,10 @@ class Predict:
         if request is None:
             self._start_over(job)
             return
-        job.meta["failure"] = self._fail(request, _reason(kind, error, self._settings)).failure
-        job.save_meta()  # type: ignore[no-untyped-call]
-        self._have_posted(request)
+        with self._shared.connection.pipeline() as pipe:
+            job.meta["failure"] = self._fail(request, _reason(kind, error, self._settings), pipe).failure
+            pipe.hset(job.key, "meta", job.serializer.dumps(job.meta))
+            pipe.execute()
 
     def _start_over(self, job: Job | None) -> Outcome:
         """See to the tasks of a job that another release queued, in words of its own, from the beginning."""
@@ -77,18 +90,20 @@ class Predict:
                 self._outbox.remove(job.id, target)
         return Outcome(failure=OTHER_RELEASE.as_json())
 
-    def _fail(self, request: TaskRequest, error: TaskError) -> Outcome:
+    def _fail(self, request: TaskRequest, error: TaskError, pipe: Pipeline) -> Outcome:
         logger.warning("Task %s of project %s failed: %s", request.task, request.project, error)
         outcome = Outcome(failure=error.as_json())
-        self._shared.counters.add(failed=1)
-        if not request.interactive:  # the annotator sees the reason; the task itself has not failed
-            self._shared.ledger.end([(request.project, request.task, outcome)])
+        self._shared.counters.add(pipe, failed=1)
+        self._note(request, outcome, pipe)
         return outcome
 
-    def _have_posted(self, request: TaskRequest) -> None:
-        """Have the outcome brought to every task that it is due for; until the job has ended, tasks may be added."""
-        if self._settings.writes_back and not request.interactive:
-            self._schedule.schedule_post(request.job_id())
+    def _note(self, request: TaskRequest, outcome: Outcome, pipe: Pipeline) -> None:
+        """Note how the task ended, and have that brought to every task that it is due for; until the job has ended,
+        tasks may be added. Of a suggestion the annotator is told, and the task itself has not ended."""
+        if not request.interactive:
+            self._shared.ledger.note_end([(request.project, request.task, outcome)], pipe)
+            if self._settings.writes_back:
+                self._schedule.schedule_post(request.job_id(), pipe=pipe)
 
 
 def _read(content: Mapping[str, Any]) -> TaskRequest | None:

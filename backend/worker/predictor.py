@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,7 +22,7 @@ from refam.errors import ClickError, DeviceMemoryError, ExpressionError
 from refam.heatmap import Point
 from refam.picture import Picture
 
-__all__ = ["Predictor", "Segmenter"]
+__all__ = ["Found", "Predictor", "Segmenter"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,17 @@ class Segmenter(Protocol):
     def free_memory(self) -> None: ...
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a request asked for: each mask, bool [H, W], with its score in [0, 1]; and the first page's picture, with
+    the masks that are on it."""
+
+    request: TaskRequest
+    masks: Sequence[tuple[Mask, float]]
+    picture: Picture
+    on_picture: Sequence[Mask]
+
+
 class Predictor:
     """Turns requests into predictions with one warm segmenter."""
 
@@ -74,8 +85,8 @@ class Predictor:
         before, self._counted = self._counted, self._segmenter.computed
         return {name: number - before.get(name, 0) for name, number in self._counted.items()}
 
-    def predict(self, request: TaskRequest) -> dict[str, Any]:
-        """The prediction of one task. Raises TaskError, or TemporaryError where trying again may help."""
+    def find(self, request: TaskRequest) -> "Found":
+        """The masks that a task asks for. Raises TaskError, or TemporaryError where trying again may help."""
         # Queued before the settings were changed: the mask is made, and named, as this worker makes it.
         request = replace(request, model_version=self._settings.model_version)
         masks: list[tuple[Mask, float]] = []
@@ -92,9 +103,13 @@ class Predictor:
                 "Describe it otherwise.",
                 annotator="Describe it otherwise.",
             )
-        made = prediction(request, masks)
-        if self._gallery.size and not request.interactive and time.monotonic() - self._shown >= SHOWN_EVERY:
-            self._gallery.add(request, made["score"], thumbnail(*first))
+        return Found(request, masks, *first)
+
+    def draw(self, found: "Found") -> dict[str, Any]:
+        """The prediction of one task, made of its masks. Needs no device. Raises TaskError."""
+        made = prediction(found.request, found.masks)
+        if self._gallery.size and not found.request.interactive and time.monotonic() - self._shown >= SHOWN_EVERY:
+            self._gallery.add(found.request, made["score"], thumbnail(found.picture, found.on_picture))
             self._shown = time.monotonic()
         return made
 

@@ -1,30 +1,59 @@
-"""RQ's worker, bent to a process that does not fork."""
+"""RQ's worker, bent to a process that does not fork, and whose device waits for nothing but its next image.
 
+Three threads do jobs. The main one predicts. While it is at the next image, a second one does the rest of the last
+prediction, which needs no device, and a third one talks to Label Studio: see backend.worker.clerk.
+"""
+
+import logging
 import os
 import socket
+import sys
+import threading
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from types import FrameType
+from typing import Any, cast
 
 from redis.client import Pipeline
+from rq import Queue
+from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 from rq.utils import now
-from rq.worker import SimpleWorker
+from rq.worker import SimpleWorker, WorkerStatus
 from rq.worker_registration import clean_worker_registry
 
 from backend.queue.connection import connect
 from backend.queue.job_names import JobName
 from backend.queue.keyspace import Keyspace
-from backend.queue.known_jobs import Handler, KnownJob
+from backend.queue.known_jobs import Handler, KnownJob, Rest
 from backend.queue.priorities import Priority
 from backend.queue.takeover import TakingQueue
 from backend.settings import Settings
 from backend.timings import Timings
+from backend.worker.clerk import Clerk
 from backend.worker.heartbeat import Heartbeat
 from refam.errors import DeviceBrokenError
 
 __all__ = ["RefAMWorker"]
+
+logger = logging.getLogger(__name__)
+
+
+class TimeLimit(UnixSignalDeathPenalty):
+    """RQ's, where a signal reaches the job. Jobs of other threads have the heartbeat's limit alone."""
+
+    def setup_death_penalty(self) -> None:
+        """Begin."""
+        if threading.current_thread() is threading.main_thread():
+            super().setup_death_penalty()  # type: ignore[no-untyped-call]
+
+    def cancel_death_penalty(self) -> None:
+        """End."""
+        if threading.current_thread() is threading.main_thread():
+            super().cancel_death_penalty()  # type: ignore[no-untyped-call]
 
 
 class RefAMWorker(SimpleWorker):
@@ -33,17 +62,20 @@ class RefAMWorker(SimpleWorker):
     What RQ does in children and at intervals of minutes, backend.worker.heartbeat does in a thread.
     """
 
+    death_penalty_class = TimeLimit
+
     def __init__(
         self, keyspace: Keyspace, handlers: Mapping[JobName, Handler], settings: Settings, timings: Timings
     ) -> None:
         job_class = KnownJob.handled_by(handlers)
         self._keyspace = keyspace
+        self._ended = threading.Event()
         super().__init__(
             [keyspace.queue(priority) for priority in Priority],
             name=f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}",
             connection=keyspace.connection,
             job_class=job_class,
-            queue_class=TakingQueue.taking(keyspace.key("taken"), timings.life),
+            queue_class=TakingQueue.taking(keyspace.key("taken"), timings.life, self._ended),
             serializer=JSONSerializer,
             worker_ttl=timings.life,
         )
@@ -51,11 +83,89 @@ class RefAMWorker(SimpleWorker):
         self._timings = timings
         self.device_is_broken = False
         self._heartbeat = Heartbeat(self, job_class, replace(keyspace, connection=connect(settings)), timings)
+        self._clerk: Clerk | None = None
+        self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finisher")
+        self._finishing: Future[None] | None = None
 
-    @property
-    def was_told_to_stop(self) -> bool:
-        """Whether it stopped because of a signal."""
-        return self._shutdown_requested_date is not None
+    # --- a job's way through this worker ---
+
+    def run(self, *, burst: bool) -> bool:
+        """Do jobs until told to stop; with `burst`, until the queues are empty, and all in the main thread. Returns
+        whether it was meant to stop, and nothing is broken."""
+        studio = self._keyspace.queue(Priority.STUDIO)
+        if not burst:
+            self._ordered_queues = [queue for queue in self.queues if queue.name != studio]
+            self._clerk = Clerk(self, [queue for queue in self.queues if queue.name == studio], self._ended)
+        self.work(burst=burst, logging_level=self._settings.log_level)
+        if self.device_is_broken:
+            logger.error("The device is broken; a new process is needed.")
+            return False
+        if self._clerk and self._clerk.failed:
+            return False
+        return burst or self._shutdown_requested_date is not None
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, Queue] | None:
+        """The next job and its queue. What is being finished may queue more: no burst ends before."""
+        if timeout is None:
+            self._await_finished()
+        return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+
+    def prepare_execution(self, job: Job) -> Execution:
+        """From here on the job is noted as running, no longer as taken."""
+        with self.connection.pipeline() as pipe:
+            execution = Execution.create(job, self._timings.life, pipe, worker_name=self.name)
+            self.executions[execution.id] = execution
+            self.set_state(WorkerStatus.BUSY, pipe)
+            job.prepare_for_execution(self.name, pipe)
+            pipe.persist(job.key)
+            pipe.zrem(self._keyspace.key("taken"), job.id)
+            pipe.execute()
+        return execution
+
+    def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
+        """Run a job to its end, or hand its rest over. Returns whether it has not failed so far."""
+        try:
+            with self.death_penalty_class(job.timeout, JobTimeoutException, job_id=job.id):  # type: ignore[no-untyped-call]
+                answer = job.perform()
+        except BaseException:  # noqa: BLE001  # a job that is cut short by a signal is tried again, too
+            self._finalize_failure(job, queue, execution, sys.exc_info())
+            return False
+        if isinstance(answer, Rest):
+            self._await_finished()
+            self._finishing = self._finisher.submit(self._finish, job, queue, execution, answer)
+        else:
+            self._finish(job, queue, execution, Rest(lambda pipe: answer))
+        return True
+
+    def _finish(self, job: Job, queue: Queue, execution: Execution, rest: Rest) -> None:
+        """Do a job's rest, and note in one step its answer and all that follows from it."""
+        try:
+            with self.connection.pipeline() as pipe:
+                cast(KnownJob, job).note_success(rest.run(pipe), self.name, execution, pipe)
+                self.increment_successful_job_count(pipe)
+                self.cleanup_execution(job, pipe, execution)
+                pipe.execute()
+        except BaseException:  # noqa: BLE001  # as in perform_job
+            self._finalize_failure(job, queue, execution, sys.exc_info())
+        else:
+            self.log.info("%s: done in %.2f s (%s)", queue.name, (now() - execution.created_at).total_seconds(), job.id)
+
+    def _await_finished(self) -> None:
+        """Until the rest that was handed over is done. Raises what it raised beside a job's own failure."""
+        finishing, self._finishing = self._finishing, None
+        if finishing:
+            finishing.result()
+
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:
+        """A worker whose device is broken ends once the job's next try is noted."""
+        super().handle_exception(job, *exc_info)
+        if isinstance(exc_info[1], DeviceBrokenError):
+            self.device_is_broken = True
+            self._ended.set()
+
+    # --- what Redis holds of this worker ---
 
     def serialize(self) -> dict[str, Any]:
         """What Redis holds of this worker; `Fleet.workers` reads it."""
@@ -64,32 +174,28 @@ class RefAMWorker(SimpleWorker):
             "name": self.name,
             "studio": self._keyspace.studio,
             "label_studio": self._keyspace.address,
-            "state": self.get_state(),
+            "state": WorkerStatus.BUSY if self.executions else WorkerStatus.IDLE,
             "model_version": self._settings.model_version,
             "model": refam.model,
             "device": refam.device,
         }
         return {**super().serialize(), **own}
 
+    def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
+        """The state goes to Redis along with something else: with a job, or with the next heartbeat."""
+        self._state = state
+        if pipeline is not None:
+            super().set_state(state, pipeline)
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """A worker without heartbeat is forgotten after the same time. RQ's loop wants one at each step, alone: those
+        are the thread's affair."""
+        if pipeline is not None:
+            super().heartbeat(self._timings.life, pipeline)
+
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
         """A job is abandoned when the heartbeat stops, however long it may run."""
         return self._timings.life
-
-    def handle_exception(self, job: Job, *exc_info: Any) -> None:
-        """A worker whose device is broken ends once the job's next try is noted."""
-        super().handle_exception(job, *exc_info)
-        if isinstance(exc_info[1], DeviceBrokenError):
-            self.device_is_broken = self._stop_requested = True
-
-    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """A worker without heartbeat is forgotten after the same time."""
-        super().heartbeat(self._timings.life, pipeline)
-
-    def prepare_execution(self, job: Job) -> Any:
-        """From here on the job is noted as running, no longer as taken."""
-        execution = super().prepare_execution(job)
-        self.connection.zrem(self._keyspace.key("taken"), job.id)
-        return execution
 
     def clean_registries(self) -> None:
         """Forget what has expired. RQ's own would also take over jobs, and lose some: see backend.queue.takeover."""
@@ -102,12 +208,32 @@ class RefAMWorker(SimpleWorker):
     def subscribe(self) -> None:
         """RQ's remote commands are of no use to a worker that does not fork."""
 
+    # --- its life ---
+
     def bootstrap(self, *args: Any, **kwargs: Any) -> None:
         """Register, and live."""
         super().bootstrap(*args, **kwargs)
         self._heartbeat.start()
+        if self._clerk:
+            self._clerk.start()
+
+    def _shutdown(self) -> None:
+        """The first signal: what is at work is done to its end. RQ's own raises an exception wherever it is."""
+        self._ended.set()
+
+    def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
+        """The second signal: what is at work is left to others."""
+        self._clerk = self._finishing = None
+        self._finisher.shutdown(wait=False)
+        super().request_force_stop(signum, frame)
 
     def teardown(self) -> None:
         """Stop living before the death is registered."""
-        self._heartbeat.stop()
-        super().teardown()  # type: ignore[no-untyped-call]
+        self._ended.set()
+        try:
+            if self._clerk:
+                self._clerk.join()
+            self._await_finished()
+        finally:
+            self._heartbeat.stop()
+            super().teardown()  # type: ignore[no-untyped-call]

@@ -87,7 +87,9 @@ def test_worker_is_well_while_it_gives_heartbeats(settings: Settings) -> None:
     long_ago = datetime.now(UTC) - timedelta(minutes=1)
     worker.connection.hset(worker.key, "last_heartbeat", long_ago.isoformat())
     silent = worker_health(settings)
-    worker.heartbeat()
+    with worker.connection.pipeline() as pipe:
+        worker.heartbeat(pipeline=pipe)
+        pipe.execute()
     worker.connection.hset(worker.key, "hostname", "another-container")
     elsewhere = worker_health(settings)
     assert [result.returncode for result in (nobody, running, silent, elsewhere)] == [1, 0, 1, 1]

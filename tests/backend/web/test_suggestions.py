@@ -176,7 +176,7 @@ def test_a_click_fetches_nothing(settings, click_request, shared):
     fetches = Fetches(settings)
     predictor = Predictor(StubSegmenter(), ImageCache(fetches, settings.image_cache_bytes), shared.gallery, settings)
     for x in (0.1, 0.2, 0.3):
-        predictor.predict(click_request(Click(x, 0.5)))
+        predictor.draw(predictor.find(click_request(Click(x, 0.5))))
     assert fetches.count == 1
 
 
@@ -193,12 +193,12 @@ def test_a_click_computes_neither_attention_nor_embedding_again(configure, click
     settings = configure()
     images = ImageCache(ImageLoader(settings, Studio(settings)), settings.image_cache_bytes)
     predictor = Predictor(refam, images, shared.gallery, settings)
-    predictor.predict(request_of(task(1, "the goldfish", RED), settings))
+    predictor.draw(predictor.find(request_of(task(1, "the goldfish", RED), settings)))
     assert sorted(ran) == ["attention", "embedding"]
     clicks = [Click(0.3, 0.5), Click(0.9, 0.5, positive=False), Click(0.5, 0.1)]
     for number in range(1, 4):
-        predictor.predict(click_request(*clicks[:number]))
-    predictor.predict(click_request(*clicks, text=None))
+        predictor.draw(predictor.find(click_request(*clicks[:number])))
+    predictor.draw(predictor.find(click_request(*clicks, text=None)))
     assert sorted(ran) == ["attention", "embedding"]
 
 

@@ -31,7 +31,7 @@ def test_an_image_whose_task_failed_is_not_kept(settings, shared, text, reason):
     loader = OneImage(Picture.of(Image.new("RGB", (10, 10)), 10))
     predictor = Predictor(StubSegmenter(), loader, shared.gallery, settings)
     with pytest.raises(TaskError, match=reason) as raised:
-        predictor.predict(request_of(task(1, text), settings))
+        predictor.draw(predictor.find(request_of(task(1, text), settings)))
     del raised
     gc.collect()
     assert loader.loaded() is None, "something that outlives the task still refers to its image"
@@ -44,5 +44,5 @@ def test_of_many_masks_one_is_shown_every_few_seconds(settings, shared):
 
     predictor = Predictor(StubSegmenter(), Same(), shared.gallery, settings)
     for number in range(1, 4):
-        predictor.predict(request_of(task(number, "left"), settings))
+        predictor.draw(predictor.find(request_of(task(number, "left"), settings)))
     assert [mask["task"] for mask in shared.gallery.masks()] == ["1"]
