@@ -4,13 +4,12 @@ import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from redis.client import Pipeline
 from rq import Queue, Retry
-from rq.exceptions import DuplicateJobError, NoSuchJobError
+from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.results import Result
 from rq.serializers import JSONSerializer
@@ -170,22 +169,28 @@ class JobQueue:
         """Queue a job that talks to Label Studio, to be done in `after` seconds.
 
         job_id: its id among ours, if it needs one; where this job exists, nothing is queued, unless `after` is given.
-        pipe: the commands are added to it, if there is one, and no id may be given.
+        pipe: the commands are added to it, if there is one.
         """
         queue, delays = self._queues[Priority.STUDIO], list(self._settings.write_delays)
-        options: dict[str, Any] = {
-            "job_id": job_id and self._own_id(job_id),
-            "job_timeout": self._settings.job_timeout,
-            "result_ttl": 0,
-            "failure_ttl": 1,  # the list of failures tells more, and the same may be asked for again
-            "retry": Retry(max=len(delays), interval=delays) if delays else None,
-            "description": description,
-        }
+        job = queue.create_job(
+            str(name),
+            args=args,
+            job_id=job_id and self._own_id(job_id),
+            timeout=self._settings.job_timeout,
+            result_ttl=0,
+            failure_ttl=1,  # the list of failures tells more, and the same may be asked for again
+            retry=Retry(max=len(delays), interval=delays) if delays else None,
+            description=description,
+            status=JobStatus.SCHEDULED if after else JobStatus.QUEUED,
+        )
         if after:
-            queue.enqueue_in(timedelta(seconds=after), str(name), *args, **options)
+            queue.schedule_job(job, datetime.now(UTC) + timedelta(seconds=after), pipeline=pipe)
+        elif pipe is not None:
+            self._put(job, queue, pipe)
         else:
-            with suppress(DuplicateJobError):
-                queue.enqueue(str(name), *args, unique=job_id is not None, pipeline=pipe, **options)
+            with self._connection.pipeline(transaction=False) as own:
+                self._put(job, queue, own)
+                own.execute()
 
     def scheduled(self, prefix: str) -> Iterator[tuple[str, list[Any]]]:
         """(id, arguments) of the jobs that wait to talk to Label Studio, whose id among ours begins with `prefix`."""
@@ -236,16 +241,20 @@ class JobQueue:
         """Queue requests in one round trip, but none that somebody else has queued meanwhile."""
         queue = self._queues[priority]
         with self._connection.pipeline(transaction=False) as pipe:
-            pipe.sadd(queue.redis_queues_keys, queue.key)
             for request in requests:
-                job = self._job(request, queue)
-                fields = [part for field in job.to_dict().items() if field[1] != "" for part in field]
-                self._enqueue_once(keys=[job.key, queue.key], args=[job.id, *fields], client=pipe)
+                self._put(self._job(request, queue), queue, pipe)
             pipe.execute()
+
+    def _put(self, job: Job, queue: Queue, pipe: Pipeline) -> None:
+        """Add to a pipeline what stores a job and puts it into its queue."""
+        job.enqueued_at = datetime.now(UTC)
+        fields = [part for field in job.to_dict().items() if field[1] != "" for part in field]
+        pipe.sadd(queue.redis_queues_keys, queue.key)
+        self._enqueue_once(keys=[job.key, queue.key], args=[job.id, *fields], client=pipe)
 
     def _job(self, request: TaskRequest, queue: Queue) -> Job:
         delays = self._settings.retry_delays
-        job = queue.create_job(
+        return queue.create_job(
             str(JobName.PREDICT),
             args=(request.as_json(),),
             job_id=request.job_id(),
@@ -256,8 +265,6 @@ class JobQueue:
             # RQ logs the description. Its default would hold URLs, which may hold secrets.
             description=f"task {request.task} of project {request.project}",
         )
-        job.enqueued_at = datetime.now(UTC)
-        return job
 
     def _bring_forward(self, job: Job) -> None:
         batch, interactive = self._queues[Priority.BATCH], self._queues[Priority.INTERACTIVE]

@@ -1,6 +1,7 @@
 """A worker whose model answers at once, or sleeps: `python -m tests.bench.model`, settings from the environment.
 
-BENCH_SLEEP: seconds that the model takes. BENCH_CORE: the one core that this process may use.
+BENCH_SLEEP: seconds that the model takes. BENCH_CORE: the one core that this process may use. BENCH_BUSY: file to which
+each of its sleeps is added, as a line of its first and its last moment.
 """
 
 import logging
@@ -54,7 +55,11 @@ class Model:
         pass
 
     def segment(self, picture: Picture, expression: str) -> Answer:
+        start = time.monotonic()
         time.sleep(self._seconds)
+        if path := os.environ.get("BENCH_BUSY"):
+            with open(path, "a") as file:  # noqa: PTH123
+                file.write(f"{start} {time.monotonic()}\n")
         return Answer(ragged(*picture.size))
 
     def select(self, picture: Picture, clicks: Clicks, expression: str | None = None) -> Answer:

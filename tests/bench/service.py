@@ -41,6 +41,24 @@ def service_overhead(toy: bool) -> list[Measurement]:
     ]  # fmt: skip
 
 
+def device_busy(toy: bool) -> list[Measurement]:
+    """The share of the time in which the device works, from the first image of a batch to the last."""
+    count, side, seconds = (5, 64, 0.02) if toy else (100, 1024, 0.1)
+    with running() as stack:
+        stack.start_studio()
+        stack.start_web()
+        stack.start_workers(seconds=seconds, core=min(os.sched_getaffinity(0)))
+        _write_back(stack, 5)  # connections and modules
+        stack.busy.unlink()
+        _write_back(stack, count, side)
+        lines = [line.split() for line in stack.busy.read_text().splitlines()]
+    spans = sorted((float(start), float(end)) for start, end in lines)
+    share = sum(end - start for start, end in spans) / (spans[-1][1] - spans[0][0])
+    where = f"{count} PNGs of {side} x {side} fetched over HTTP, brush masks written back; one worker on one core"
+    conditions = f"a model that sleeps {seconds} s an image, REFAM_BACKEND_PREFETCH={stack.settings.prefetch}; {where}"
+    return [Measurement("device_busy", share, "", conditions=conditions)]
+
+
 def _wait_for_one(stack: Stack) -> float:
     tasks = stack.add_tasks(1, SIDE)
     start = time.perf_counter()
@@ -51,8 +69,8 @@ def _wait_for_one(stack: Stack) -> float:
     return seconds
 
 
-def _write_back(stack: Stack, count: int) -> float:
-    tasks, stored = stack.add_tasks(count, SIDE), stack.stored()
+def _write_back(stack: Stack, count: int, side: int = SIDE) -> float:
+    tasks, stored = stack.add_tasks(count, side), stack.stored()
     start = time.perf_counter()
     stack.predict(tasks)
     stack.until(lambda: stack.stored() == stored + count)
@@ -64,4 +82,4 @@ def _cpu_seconds(process: psutil.Process) -> float:
     return times.user + times.system
 
 
-BENCHMARKS = {"service_overhead": service_overhead}
+BENCHMARKS = {"service_overhead": service_overhead, "device_busy": device_busy}

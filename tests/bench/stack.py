@@ -72,6 +72,11 @@ class Stack:
         return process
 
     @property
+    def busy(self) -> Path:
+        """When the workers' models were at work: see tests.bench.model."""
+        return self._folder / "busy"
+
+    @property
     def log(self) -> Path:
         return self._folder / "log"
 
@@ -90,7 +95,8 @@ class Stack:
         self, count: int = 1, seconds: float = 0, core: int | None = None
     ) -> list[subprocess.Popen[bytes]]:
         """Start workers whose model takes `seconds`, all on the given core if there is one."""
-        values = {"BENCH_SLEEP": str(seconds)} | ({} if core is None else {"BENCH_CORE": str(core)})
+        values = {"BENCH_SLEEP": str(seconds), "BENCH_BUSY": str(self.busy)}
+        values |= {} if core is None else {"BENCH_CORE": str(core)}
         workers = [self.run("tests.bench.model", **values) for _ in range(count)]
         pids = {str(worker.pid) for worker in workers}
         self.until(lambda: pids <= {worker["pid"] for worker in self.shared.fleet.workers()})
