@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from backend.errors import RefusedError, TaskError, TemporaryError
+from backend.json_bytes import JSONBytes
 from backend.settings import Settings
 from backend.timings import Timings
 
@@ -231,7 +232,10 @@ class Studio:
             self._access = str(_json(response)["access"]), time.monotonic() + ACCESS_LIFETIME
         return self._access[0]
 
-    def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
+    def _send(self, method: str, path: str, *, json: Any = None, **content: Any) -> httpx.Response:
+        if json is not None:
+            content["content"] = JSONBytes.dumps(json)
+            content["headers"] = {**content.get("headers", {}), "Content-Type": "application/json"}
         try:
             response = self._client.request(method, f"{self.url}{path}", **content)
         except httpx.HTTPError as error:
@@ -247,7 +251,7 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
 
 def _json(response: httpx.Response) -> Any:
     try:
-        return response.json()
+        return JSONBytes.loads(response.content)
     except ValueError:
         raise TemporaryError(
             f"{response.url.path} of Label Studio answers no JSON. Is LABEL_STUDIO_URL right?"

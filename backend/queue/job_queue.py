@@ -12,9 +12,9 @@ from rq import Queue, Retry
 from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.results import Result
-from rq.serializers import JSONSerializer
 
 from backend.errors import TaskError
+from backend.json_bytes import JSONBytes
 from backend.label_studio.request import TaskRequest
 from backend.queue.job_names import JobName
 from backend.queue.keyspace import Keyspace
@@ -92,7 +92,7 @@ class JobQueue:
         again: what has failed counts as new.
         """
         ids = [request.job_id() for request in requests]
-        jobs = Job.fetch_many(ids, self._connection, JSONSerializer)
+        jobs = Job.fetch_many(ids, self._connection, JSONBytes)
         if again:
             jobs = [self._unless_failed(job) if job else None for job in jobs]
         outcomes = [_outcome(job) if job else None for job in jobs]
@@ -109,14 +109,14 @@ class JobQueue:
     def outcome(self, job_id: str) -> Outcome | None:
         """How a job ended; None while it has not. Raises LookupError if it has expired."""
         try:
-            return _outcome(Job.fetch(job_id, self._connection, JSONSerializer))
+            return _outcome(Job.fetch(job_id, self._connection, JSONBytes))
         except NoSuchJobError:
             raise LookupError(job_id) from None
 
     def request(self, job_id: str) -> TaskRequest:
         """What a job was asked. Raises LookupError if it has expired."""
         try:
-            return TaskRequest.from_json(Job.fetch(job_id, self._connection, JSONSerializer).args[0])
+            return TaskRequest.from_json(Job.fetch(job_id, self._connection, JSONBytes).args[0])
         except (NoSuchJobError, KeyError, TypeError):
             raise LookupError(job_id) from None
 
@@ -152,7 +152,7 @@ class JobQueue:
             for priority in (Priority.INTERACTIVE, Priority.BATCH):
                 pipe.lrange(self._queues[priority].key, 0, count - 1)
             ids = [job_id.decode() for job_ids in pipe.execute() for job_id in job_ids]
-        jobs = Job.fetch_many(ids[:count], self._connection, JSONSerializer)
+        jobs = Job.fetch_many(ids[:count], self._connection, JSONBytes)
         return [TaskRequest.from_json(job.args[0]) for job in jobs if job]
 
     # --- jobs that talk to Label Studio ---
@@ -197,7 +197,7 @@ class JobQueue:
         studio = self._queues[Priority.STUDIO]
         waiting = [*studio.get_job_ids(), *studio.scheduled_job_registry.get_job_ids(cleanup=False)]
         wanted = [job_id for job_id in waiting if job_id.startswith(self._own_id(prefix))]
-        for job in Job.fetch_many(wanted, self._connection, JSONSerializer):
+        for job in Job.fetch_many(wanted, self._connection, JSONBytes):
             if job:
                 yield job.id, list(job.args)
 

@@ -2,8 +2,7 @@
 
 from enum import StrEnum
 
-from rq.serializers import JSONSerializer
-
+from backend.json_bytes import JSONBytes
 from backend.queue.keyspace import Keyspace
 from backend.queue.known_jobs import KnownJob
 from backend.queue.takeover import TakingQueue
@@ -23,7 +22,7 @@ def open_queues(keyspace: Keyspace) -> dict[Priority, TakingQueue]:
     """RQ's queues, for whoever queues jobs and looks at them; a worker has its own."""
     return {
         priority: TakingQueue(
-            keyspace.queue(priority), connection=keyspace.connection, job_class=KnownJob, serializer=JSONSerializer
+            keyspace.queue(priority), connection=keyspace.connection, job_class=KnownJob, serializer=JSONBytes
         )
         for priority in Priority
     }

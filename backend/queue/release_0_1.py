@@ -20,7 +20,8 @@ from redis import Redis
 from rq import Queue
 from rq.exceptions import NoSuchJobError
 from rq.job import Job
-from rq.serializers import JSONSerializer
+
+from backend.json_bytes import JSONBytes
 
 __all__ = ["OldTask", "OldTasks"]
 
@@ -73,7 +74,7 @@ class OldTasks:
         found = Counter(old.project for old in self.due())
         studio = next(queue for queue in self._queues() if queue.name.endswith("studio"))
         ids = [*studio.get_job_ids(), *studio.scheduled_job_registry.get_job_ids(cleanup=False)]
-        for job in Job.fetch_many([each for each in ids if each.startswith(FETCH)], self._connection, JSONSerializer):
+        for job in Job.fetch_many([each for each in ids if each.startswith(FETCH)], self._connection, JSONBytes):
             if job:
                 project, tasks, *_ = job.args
                 found[str(project)] += len(tasks)
@@ -95,11 +96,11 @@ class OldTasks:
         return {project.decode(): int(number) for project, number in found.items()}
 
     def _queues(self) -> list[Queue]:
-        return [Queue(name, connection=self._connection, serializer=JSONSerializer) for name in QUEUES]
+        return [Queue(name, connection=self._connection, serializer=JSONBytes) for name in QUEUES]
 
     def _content(self, job_id: str) -> dict[str, Any]:
         """What a job was asked; nothing if it has expired."""
         try:
-            return dict(Job.fetch(job_id, self._connection, JSONSerializer).args[0])
+            return dict(Job.fetch(job_id, self._connection, JSONBytes).args[0])
         except (NoSuchJobError, IndexError, TypeError, ValueError):
             return {}

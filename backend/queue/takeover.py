@@ -14,7 +14,7 @@ The count is the field `deaths` of the job's own hash.
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from redis import Redis
@@ -22,8 +22,8 @@ from rq import Queue
 from rq.exceptions import AbandonedJobError, DequeueTimeout, NoSuchJobError, StopRequested
 from rq.job import Job, JobStatus
 from rq.job_lifecycle import record_job_failure
-from rq.serializers import JSONSerializer
 
+from backend.json_bytes import JSONBytes
 from backend.queue.known_jobs import KnownJob
 
 __all__ = ["ENDED", "MAX_DEATHS", "Sweeper", "TakingQueue"]
@@ -32,15 +32,16 @@ logger = logging.getLogger(__name__)
 
 ENDED = (JobStatus.FINISHED, JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED)
 MAX_DEATHS = 3
-POLL = 0.05  # seconds between two looks at empty queues
+POLL = 0.005, 0.05  # seconds between two looks at empty queues: more and more, from the first to the second
 AT_ONCE = 100  # jobs woken in one step, so that Redis is never busy for long
 
+# Takes the next job, and returns its queue, its id and its hash. ARGV: when it counts as abandoned, prefix of hashes.
 TAKE = """
 for number = 1, #KEYS - 1 do
     local job = redis.call('LPOP', KEYS[number])
     if job then
         redis.call('ZADD', KEYS[#KEYS], ARGV[1], job)
-        return {KEYS[number], job}
+        return {KEYS[number], job, redis.call('HGETALL', ARGV[2] .. job)}
     end
 end
 return false
@@ -103,28 +104,36 @@ class TakingQueue(Queue):
         return type(cls.__name__, (cls,), {"taken": taken, "life": life, "ended": ended})
 
     @classmethod
-    def lpop(
-        cls, queue_keys: Sequence[str], timeout: int | None, connection: Redis | None = None
-    ) -> tuple[str, bytes] | None:
-        """The next job as (queue, id), waited for if there is a timeout in seconds. Raises DequeueTimeout, and
-        StopRequested once the worker is ending."""
-        assert connection is not None  # noqa: S101  # only optional in RQ's signature
+    def dequeue_any(  # noqa: PLR0917 - RQ's order of arguments
+        cls,
+        queues: Iterable[Queue],
+        timeout: int | None,
+        connection: Redis,
+        job_class: type[Job] | None = None,
+        serializer: Any = None,
+        death_penalty_class: Any = None,
+    ) -> tuple[Job, Queue] | None:
+        """The next job and its queue, waited for if there is a timeout in seconds, taken in one step. Raises
+        DequeueTimeout, and StopRequested once the worker is ending."""
+        waiting = {queue.key: queue for queue in queues}
         take = connection.register_script(TAKE)
-        deadline = time.monotonic() + (timeout or 0)
+        keys, prefix = [*waiting, cls.taken], Job.redis_job_namespace_prefix
+        deadline, (pause, longest) = time.monotonic() + (timeout or 0), POLL
         while not cls.ended.is_set():
-            if found := take(keys=[*queue_keys, cls.taken], args=[time.time() + cls.life]):
-                return found[0], found[1]
-            if timeout is None:
+            if found := take(keys=keys, args=[time.time() + cls.life, prefix]):
+                key, job_id, fields = found
+                if fields:
+                    job = (job_class or Job)(job_id.decode(), connection, serializer)
+                    job.restore(dict(zip(fields[::2], fields[1::2], strict=True)))
+                    return job, waiting[key.decode()]
+            elif timeout is None:
                 return None
-            if time.monotonic() > deadline:
-                raise DequeueTimeout(timeout, queue_keys)
-            cls.ended.wait(POLL)
+            elif time.monotonic() > deadline:
+                raise DequeueTimeout(timeout, keys)
+            else:
+                cls.ended.wait(pause)
+                pause = min(2 * pause, longest)
         raise StopRequested
-
-    @classmethod
-    def lmove(cls, connection: Redis, queue_key: str, timeout: int | None) -> tuple[str, bytes] | None:
-        """What RQ calls for a single queue: no other way to take its jobs."""
-        return cls.lpop([queue_key], timeout, connection)
 
 
 class Sweeper:
@@ -165,7 +174,7 @@ class Sweeper:
     def _take_over(self, key: str, entry: str, job_id: str, deaths: int) -> None:
         """See to an entry of a dead worker."""
         try:
-            job = self._job_class.fetch(job_id, self._connection, JSONSerializer)
+            job = self._job_class.fetch(job_id, self._connection, JSONBytes)
         except NoSuchJobError:
             self._connection.zrem(key, entry)
             return

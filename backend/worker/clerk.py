@@ -60,4 +60,4 @@ class Clerk:
         if found:
             job, queue = found
             worker.log.info("%s: %s (%s)", queue.name, job.description, job.id)
-            worker.execute_job(job, queue)
+            worker.perform_job(job, queue, worker.prepare_execution(job))

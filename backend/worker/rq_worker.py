@@ -9,9 +9,10 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from types import FrameType
 from typing import Any, cast
 
@@ -19,12 +20,12 @@ from redis.client import Pipeline
 from rq import Queue
 from rq.executions import Execution
 from rq.job import Job
-from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 from rq.utils import now
 from rq.worker import SimpleWorker, WorkerStatus
 from rq.worker_registration import clean_worker_registry
 
+from backend.json_bytes import JSONBytes
 from backend.queue.connection import connect
 from backend.queue.job_names import JobName
 from backend.queue.keyspace import Keyspace
@@ -76,7 +77,7 @@ class RefAMWorker(SimpleWorker):
             connection=keyspace.connection,
             job_class=job_class,
             queue_class=TakingQueue.taking(keyspace.key("taken"), timings.life, self._ended),
-            serializer=JSONSerializer,
+            serializer=JSONBytes,
             worker_ttl=timings.life,
         )
         self._settings = settings
@@ -85,6 +86,7 @@ class RefAMWorker(SimpleWorker):
         self._heartbeat = Heartbeat(self, job_class, replace(keyspace, connection=connect(settings)), timings)
         self._clerk: Clerk | None = None
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finisher")
+        self._rest: Callable[[], None] | None = None
         self._finishing: Future[None] | None = None
 
     # --- a job's way through this worker ---
@@ -107,10 +109,21 @@ class RefAMWorker(SimpleWorker):
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[Job, Queue] | None:
-        """The next job and its queue. What is being finished may queue more: no burst ends before."""
-        if timeout is None:
-            self._await_finished()
-        return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+        """The next job and its queue. The last one's rest is done first only where none waits, since the two threads
+        would fight for the interpreter while the device idles. It may queue more: no burst ends before."""
+        found = super().dequeue_job_and_maintain_ttl(None)
+        if found is None:
+            self._begin_rest()
+            if timeout is None:
+                self._await_finished()
+            found = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+        return found
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Run a job in the main thread, while the last one's rest is done."""
+        execution = self.prepare_execution(job)
+        self._begin_rest()
+        self.perform_job(job, queue, execution)
 
     def prepare_execution(self, job: Job) -> Execution:
         """From here on the job is noted as running, no longer as taken."""
@@ -125,16 +138,17 @@ class RefAMWorker(SimpleWorker):
         return execution
 
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
-        """Run a job to its end, or hand its rest over. Returns whether it has not failed so far."""
+        """Run a job to its end, or put its rest off. Returns whether it has not failed so far."""
         try:
-            with self.death_penalty_class(job.timeout, JobTimeoutException, job_id=job.id):  # type: ignore[no-untyped-call]
+            limit = self.death_penalty_class(job.timeout, JobTimeoutException, job_id=job.id)  # type: ignore[no-untyped-call]
+            with limit:
                 answer = job.perform()
         except BaseException:  # noqa: BLE001  # a job that is cut short by a signal is tried again, too
             self._finalize_failure(job, queue, execution, sys.exc_info())
             return False
         if isinstance(answer, Rest):
             self._await_finished()
-            self._finishing = self._finisher.submit(self._finish, job, queue, execution, answer)
+            self._rest = partial(self._finish, job, queue, execution, answer)
         else:
             self._finish(job, queue, execution, Rest(lambda pipe: answer))
         return True
@@ -152,8 +166,14 @@ class RefAMWorker(SimpleWorker):
         else:
             self.log.info("%s: done in %.2f s (%s)", queue.name, (now() - execution.created_at).total_seconds(), job.id)
 
+    def _begin_rest(self) -> None:
+        """Have the rest that was put off done by the other thread."""
+        rest, self._rest = self._rest, None
+        if rest:
+            self._finishing = self._finisher.submit(rest)
+
     def _await_finished(self) -> None:
-        """Until the rest that was handed over is done. Raises what it raised beside a job's own failure."""
+        """Until the rest that was begun is done. Raises what it raised beside a job's own failure."""
         finishing, self._finishing = self._finishing, None
         if finishing:
             finishing.result()
@@ -208,6 +228,9 @@ class RefAMWorker(SimpleWorker):
     def subscribe(self) -> None:
         """RQ's remote commands are of no use to a worker that does not fork."""
 
+    def check_for_suspension(self, burst: bool) -> None:
+        """Nor does anyone suspend it: that would be asked for before each job."""
+
     # --- its life ---
 
     def bootstrap(self, *args: Any, **kwargs: Any) -> None:
@@ -223,7 +246,7 @@ class RefAMWorker(SimpleWorker):
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
         """The second signal: what is at work is left to others."""
-        self._clerk = self._finishing = None
+        self._clerk = self._rest = self._finishing = None
         self._finisher.shutdown(wait=False)
         super().request_force_stop(signum, frame)
 
@@ -233,6 +256,7 @@ class RefAMWorker(SimpleWorker):
         try:
             if self._clerk:
                 self._clerk.join()
+            self._begin_rest()
             self._await_finished()
         finally:
             self._heartbeat.stop()
