@@ -18,6 +18,7 @@ METHOD_REVISION = 4  # raise it when the same settings begin to give other masks
 NOT_IN_VERSION = ("device", "text_encoder", "text_cache", "text_cache_dir", "image_cache")
 CHOICES = {
     "precision": ("auto", "half", "float32"),
+    "compile": ("off", "on"),
     "quantize": ("none", "int8"),
     "text_encoder": ("device", "cpu", "drop"),
     "average": (None, "probabilities", "logits"),
@@ -73,6 +74,11 @@ class RefAMConfig:
         "auto",
         "Numbers that models compute in: `half` is bf16 for the transformer and its encoders and fp16 for SAM's image "
         "encoder, `float32` what they say, and `auto` is `half` on a GPU and `float32` on a CPU.",
+    )
+    compile: str = setting(
+        "off",
+        "`on` has the transformer's and SAM's blocks compiled, for a GPU that works for hours. It takes a C++ "
+        "compiler, and the first image of each start takes a minute or more.",
     )
     quantize: str = setting(
         "none",

@@ -102,12 +102,8 @@ class RefAM:
         """Load the models. Raises ModelNotFoundError, DeviceError or ConfigError, each with the remedy."""
         device = choose_device(config.device)
         source = str(FLUX_FOLDER) if config.model == "tiny" else config.model
-        half = is_half(config.precision, device)
-        sam = (
-            None
-            if config.sam == "none"
-            else SegmentAnything.from_name(config.sam, device, config.image_cache, half=half)
-        )
+        how = {"half": is_half(config.precision, device), "compiled": config.compile == "on"}
+        sam = None if config.sam == "none" else SegmentAnything.from_name(config.sam, device, config.image_cache, **how)
         return cls(config, load_backbone(config, source, device), sam)
 
     def with_settings(self, **changes: Any) -> Self:

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from refam.cache import LRUCache
 from refam.clicks import Box
+from refam.compilation import compile_blocks
 from refam.errors import ModelNotFoundError
 from refam.heatmap import Point
 from refam.picture import Picture
@@ -65,10 +66,13 @@ class SegmentAnything:
 
     half: whether its image encoder computes in fp16, or in bf16 once an image goes beyond what fp16 holds; on a GPU,
         the small rest then multiplies in TF32.
+    compiled: whether the image encoder's blocks are compiled. Raises ConfigError where that cannot be.
     """
 
-    def __init__(self, model: Any, image_cache: int, *, half: bool = False) -> None:
+    def __init__(self, model: Any, image_cache: int, *, half: bool = False, compiled: bool = False) -> None:
         table_positions(model.image_encoder)
+        if compiled:
+            compile_blocks(model.image_encoder.blocks)
         self._model = model
         self._half = half
         if half:
@@ -90,7 +94,9 @@ class SegmentAnything:
         self._embeddings.clear()
 
     @classmethod
-    def from_name(cls, name: str, device: torch.device, image_cache: int, *, half: bool = False) -> Self:
+    def from_name(
+        cls, name: str, device: torch.device, image_cache: int, *, half: bool = False, compiled: bool = False
+    ) -> Self:
         """Load "tiny", "vit_b", "vit_l", "vit_h", a checkpoint's path, or a folder with config.json and
         model.safetensors. An official checkpoint that is not in torch's hub folder yet is downloaded to it.
 
@@ -103,7 +109,7 @@ class SegmentAnything:
                 f"REFAM_SAM: no Segment Anything model could be loaded from {name!r} ({error}). Set it to 'tiny', "
                 "'none', 'vit_b', 'vit_l', 'vit_h', or to the path of a checkpoint."
             ) from error
-        return cls(model.to(device).eval(), image_cache, half=half)
+        return cls(model.to(device).eval(), image_cache, half=half, compiled=compiled)
 
     @torch.inference_mode()
     def candidates(self, picture: Picture, points: Sequence[Point], box: Box | None = None) -> list[Candidate]:

@@ -18,6 +18,7 @@ from refam.backbones.flux_attention import AttentionReading, PassCompleteError, 
 from refam.backbones.flux_models import FluxModels, load_flux, randomised, require_block
 from refam.backbones.text_store import TextStore
 from refam.cache import LRUCache
+from refam.compilation import compile_blocks
 from refam.config import RefAMConfig
 from refam.errors import ConfigError
 from refam.picture import Picture
@@ -49,6 +50,8 @@ class FluxBackbone:
             raise ConfigError(f"REFAM_RESOLUTION is {self._preset.resolution}; set it to a multiple of {pixels}.")
         require_block(self._blocks[-1], len(blocks_of(models.transformer)))
         open_attention(models.transformer)
+        if config.compile == "on":
+            compile_blocks(blocks_of(models.transformer))
 
     @classmethod
     def from_config(cls, config: RefAMConfig, source: str, device: torch.device) -> Self:

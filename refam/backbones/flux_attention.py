@@ -19,7 +19,7 @@ class PassCompleteError(Exception):
     """Ends a forward pass once its last chosen block has been read. Not a failure."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class AttentionReading:
     """What one forward pass reads, handed to the processors as a keyword argument.
 
@@ -27,19 +27,26 @@ class AttentionReading:
         blocks: numbers of the chosen blocks, ascending; double-stream blocks first, single-stream blocks after them.
         text_tokens: N, the length of the text in the sequence.
         mean: takes in each chosen block's query and key.
+        shown: how many blocks have shown theirs so far, one after another.
     """
 
     blocks: tuple[int, ...]
     text_tokens: int
     mean: AttentionMean
+    shown: int = 0
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def show(self, query: Tensor, key: Tensor) -> None:
+        """The next block's query and key [B, S, heads, d]. Not compiled: no graph knows which block it belongs to, and
+        all of a kind share theirs."""
+        if self.shown in self.blocks:
+            self.mean.add(query[0, self.text_tokens :], key[0, : self.text_tokens])
+        self.shown += 1
 
 
 class ReadingProcessor:
-    """The attention of one block. It keeps nothing between calls, and its result is that of diffusers' own processor,
-    bit for bit."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
+    """The attention of a block. It keeps nothing between calls, and its result is that of diffusers' own processor, bit
+    for bit."""
 
     def __call__(  # noqa: PLR0917 - diffusers' order of arguments
         self,
@@ -62,8 +69,8 @@ class ReadingProcessor:
         query = _rotated(query, image_rotary_emb)  # [B, S, heads, d]
         key = _rotated(key, image_rotary_emb)
 
-        if reading is not None and self.number in reading.blocks:
-            reading.mean.add(query[0, reading.text_tokens :], key[0, : reading.text_tokens])
+        if reading is not None:
+            reading.show(query, key)
 
         attended = dispatch_attention_fn(query, key, value, attn_mask=attention_mask).flatten(2).to(query.dtype)
         if encoder_hidden_states is None:
@@ -80,8 +87,8 @@ def blocks_of(transformer: Any) -> list[Any]:
 
 def open_attention(transformer: Any) -> None:
     """Give every block a ReadingProcessor."""
-    for number, block in enumerate(blocks_of(transformer)):
-        block.attn.set_processor(ReadingProcessor(number))
+    for block in blocks_of(transformer):
+        block.attn.set_processor(ReadingProcessor())
 
 
 @contextmanager
@@ -90,6 +97,7 @@ def stopping(transformer: Any, reading: AttentionReading) -> Iterator[None]:
     and ends there with PassCompleteError."""
     block = blocks_of(transformer)[reading.blocks[-1]]
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def read_and_stop(_block: Any, _arguments: Any, given: dict[str, Any]) -> None:
         reading.mean.add(*_query_and_key(block, **given))
         raise PassCompleteError
