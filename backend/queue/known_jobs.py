@@ -7,7 +7,7 @@ reaches Redis from running `os.system` in a worker. This does: a name is looked 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 from redis import Redis
 from redis.client import Pipeline
@@ -74,6 +74,14 @@ class KnownJob(Job):
     @property
     def stopped_callback(self) -> None:
         """None: this backend's jobs have no such callback."""
+
+    def is_held_by(self, worker: str, pipe: Pipeline) -> bool:
+        """Whether a worker, by name, is still the one that runs it.
+
+        pipe: one that watches the job's key, and carries this out at once.
+        """
+        status, name = cast(list[bytes], pipe.hmget(self.key, ["status", "worker_name"]))
+        return (status, name) == (JobStatus.STARTED.value.encode(), worker.encode())
 
     def note_success(self, answer: Any, worker: str, execution: Execution, pipe: Pipeline) -> None:
         """Note its answer, and that it has ended; one with a `result_ttl` of 0 is forgotten. RQ's own way reads the

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, cast
 
 from redis.client import Pipeline
+from redis.exceptions import WatchError
 from rq import Queue
 from rq.executions import Execution
 from rq.job import Job
@@ -154,13 +155,21 @@ class RefAMWorker(SimpleWorker):
         return True
 
     def _finish(self, job: Job, queue: Queue, execution: Execution, rest: Rest) -> None:
-        """Do a job's rest, and note in one step its answer and all that follows from it."""
+        """Do a job's rest, and note in one step its answer and all that follows from it, unless somebody has taken the
+        job over meanwhile, since this process was held up: then it is theirs alone to end."""
         try:
             with self.connection.pipeline() as pipe:
+                pipe.watch(job.key)  # type: ignore[no-untyped-call]
+                if not cast(KnownJob, job).is_held_by(self.name, pipe):
+                    raise WatchError
+                pipe.multi()
                 cast(KnownJob, job).note_success(rest.run(pipe), self.name, execution, pipe)
                 self.increment_successful_job_count(pipe)
                 self.cleanup_execution(job, pipe, execution)
                 pipe.execute()
+        except WatchError:
+            self.executions.pop(execution.id, None)
+            logger.warning("Job %s was taken over while this worker was held up; its answer is dropped.", job.id)
         except BaseException:  # noqa: BLE001  # as in perform_job
             self._finalize_failure(job, queue, execution, sys.exc_info())
         else:

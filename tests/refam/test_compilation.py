@@ -22,11 +22,13 @@ COMPILED_AND_NOT = """
 from refam import RefAM, RefAMConfig
 from refam.evaluate import referrals
 _, referral = referrals(0, 1)[0]
-plain, compiled = (
-    RefAM.from_config(RefAMConfig(device="cpu", sam="none", compile=choice)).segment(referral.scene.image, referral.expression)
+results = (
+    RefAM.from_config(RefAMConfig(device="cpu", sam="none", compile=choice))
+    .segment(referral.scene.image, referral.expression)
     for choice in ("off", "on")
 )
-both = (plain.mask & compiled.mask).sum() / (plain.mask | compiled.mask).sum()
+plain, compiled = (result.mask for result in results)
+both = (plain & compiled).sum() / (plain | compiled).sum()
 print(f"{both:.3f}")
 """
 

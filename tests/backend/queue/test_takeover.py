@@ -2,6 +2,7 @@
 
 import time
 from datetime import timedelta
+from unittest.mock import ANY
 
 import pytest
 from rq import Retry
@@ -12,6 +13,7 @@ from backend.delivery.desk import Desk
 from backend.images.loader import ImageLoader
 from backend.label_studio.client import Studio
 from backend.queue.job_names import JobName
+from backend.queue.outcome import Outcome
 from backend.queue.priorities import Priority
 from backend.queue.takeover import MAX_DEATHS, Sweeper
 from backend.timings import Timings
@@ -101,6 +103,25 @@ def test_a_job_that_kills_its_workers_is_given_up(
     assert waiting(shared) == []
     assert "died again and again" in ledger.failures.newest()[0]["message"]
     assert queue.submit([request_], Priority.BATCH)[0].failure
+
+
+@pytest.mark.parametrize("deaths", [1, MAX_DEATHS])
+def test_a_worker_that_was_held_up_does_not_end_what_others_took_over(
+    worker, sweeper, request_, deaths, connection, shared, queue
+):
+    """It was counted dead, and goes on once the job waits again, or was given up."""
+    job, from_queue = worker.dequeue_job_and_maintain_ttl(None)
+    execution = worker.prepare_execution(job)
+    worker.perform_job(job, from_queue, execution)
+    connection.hset(job.key, "deaths", deaths - 1)
+    time.sleep(1.1)
+    sweeper.sweep()
+    failures = shared.ledger.failures.newest()
+    worker.teardown()  # ends what it had put off
+    assert queue.outcome(job.id) == (None if deaths < MAX_DEATHS else Outcome(failure=ANY))
+    assert waiting(shared) == ([job.id] if deaths < MAX_DEATHS else [])
+    assert shared.ledger.failures.newest() == failures
+    assert shared.counters.totals()["done"] == 0
 
 
 def test_what_one_sweeper_gives_up_no_other_puts_back(worker, connection, ledger, sweeper, request_, shared, taken):
