@@ -35,10 +35,12 @@ MAX_DEATHS = 3
 POLL = 0.005, 0.05  # seconds between two looks at empty queues: more and more, from the first to the second
 AT_ONCE = 100  # jobs woken in one step, so that Redis is never busy for long
 
-# Takes the next job, and returns its queue, its id and its hash. ARGV: when it counts as abandoned, prefix of hashes.
+# Takes the next job, and returns its queue, its id and its hash. KEYS: the queues, then the taken jobs. ARGV: when it
+# counts as abandoned, prefix of hashes, then for each queue how many of its jobs are left there.
 TAKE = """
 for number = 1, #KEYS - 1 do
-    local job = redis.call('LPOP', KEYS[number])
+    local left = tonumber(ARGV[2 + number])
+    local job = (left == 0 or redis.call('LLEN', KEYS[number]) > left) and redis.call('LPOP', KEYS[number])
     if job then
         redis.call('ZADD', KEYS[#KEYS], ARGV[1], job)
         return {KEYS[number], job, redis.call('HGETALL', ARGV[2] .. job)}
@@ -92,11 +94,13 @@ class TakingQueue(Queue):
     taken: key of those that were taken.
     life: seconds after which one that was taken, and not begun, counts as abandoned.
     ended: once it is set, none is taken any more.
+    left: of one queue, how many jobs are left to others, which are at it anyway.
     """
 
     taken: ClassVar[str] = ""  # processes that only queue jobs take none
     life: ClassVar[int] = 0
     ended: ClassVar[threading.Event] = threading.Event()
+    left: int = 0
 
     @classmethod
     def taking(cls, taken: str, life: int, ended: threading.Event) -> "type[TakingQueue]":
@@ -106,7 +110,7 @@ class TakingQueue(Queue):
     @classmethod
     def dequeue_any(  # noqa: PLR0917 - RQ's order of arguments
         cls,
-        queues: Iterable[Queue],
+        queues: Iterable[Any],
         timeout: int | None,
         connection: Redis,
         job_class: type[Job] | None = None,
@@ -117,10 +121,10 @@ class TakingQueue(Queue):
         DequeueTimeout, and StopRequested once the worker is ending."""
         waiting = {queue.key: queue for queue in queues}
         take = connection.register_script(TAKE)
-        keys, prefix = [*waiting, cls.taken], Job.redis_job_namespace_prefix
+        keys, left = [*waiting, cls.taken], [queue.left for queue in waiting.values()]
         deadline, (pause, longest) = time.monotonic() + (timeout or 0), POLL
         while not cls.ended.is_set():
-            if found := take(keys=keys, args=[time.time() + cls.life, prefix]):
+            if found := take(keys=keys, args=[time.time() + cls.life, Job.redis_job_namespace_prefix, *left]):
                 key, job_id, fields = found
                 if fields:
                     job = (job_class or Job)(job_id.decode(), connection, serializer)

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from types import FrameType
@@ -42,6 +43,8 @@ from refam.errors import DeviceBrokenError
 __all__ = ["RefAMWorker"]
 
 logger = logging.getLogger(__name__)
+
+BEHIND = 20  # jobs that wait for the clerk; with more, the main thread helps: masks shall not pile up in Redis
 
 
 class TimeLimit(UnixSignalDeathPenalty):
@@ -95,10 +98,11 @@ class RefAMWorker(SimpleWorker):
     def run(self, *, burst: bool) -> bool:
         """Do jobs until told to stop; with `burst`, until the queues are empty, and all in the main thread. Returns
         whether it was meant to stop, and nothing is broken."""
-        studio = self._keyspace.queue(Priority.STUDIO)
         if not burst:
-            self._ordered_queues = [queue for queue in self.queues if queue.name != studio]
-            self._clerk = Clerk(self, [queue for queue in self.queues if queue.name == studio], self._ended)
+            by_name = {queue.name: cast(TakingQueue, queue) for queue in self.queues}
+            studio = by_name[self._keyspace.queue(Priority.STUDIO)]
+            self._clerk = Clerk(self, copy(studio), self._ended)
+            studio.left = BEHIND
         self.work(burst=burst, logging_level=self._settings.log_level)
         if self.device_is_broken:
             logger.error("The device is broken; a new process is needed.")

@@ -175,6 +175,18 @@ def test_an_entry_of_a_job_that_has_ended_or_expired_is_dropped(
     assert connection.zcard(taken) == 0
 
 
+def test_of_a_queue_that_others_are_at_only_what_is_too_much_is_taken(worker, queue, request_, shared):
+    for number in range(3):
+        shared.jobs.schedule(JobName.POST_PREDICTION, str(number), description="write")
+    studio = next(each for each in worker.queues if each.name == shared.keyspace.queue(Priority.STUDIO))
+    studio.left = 2
+    taken = [worker.dequeue_job_and_maintain_ttl(None) for _ in range(3)]
+    assert [found and found[0].args[0] for found in taken[::2]] == ["0", None]
+    assert taken[1][0].id == request_.job_id()
+    studio.left = 0
+    assert worker.dequeue_job_and_maintain_ttl(None)[0].args[0] == "1"
+
+
 def test_what_is_due_is_woken_once(sweeper, connection, backlog, shared):
     target = rq_queue(shared.keyspace, Priority.STUDIO)
     for number in range(250):
