@@ -23,6 +23,9 @@ class LRUCache(Generic[Value]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._values
+
     def clear(self) -> None:
         """Keep nothing."""
         self._values.clear()

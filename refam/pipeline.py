@@ -89,7 +89,8 @@ class Selection:
 
 
 class RefAM:
-    """The method with its models loaded. `RefAM.from_config(config)` loads them. Not to be shared between threads."""
+    """The method with its models loaded. `RefAM.from_config(config)` loads them. Not to be shared between threads, but
+    for `prepare`."""
 
     def __init__(self, config: RefAMConfig, backbone: Backbone, sam: SegmentAnything | None) -> None:
         self.config = config
@@ -143,6 +144,12 @@ class RefAM:
             with suppress(ExpressionError):
                 strings += self._text(expression).strings
         self.backbone.encode(strings)
+
+    def prepare(self, picture: Picture) -> None:
+        """Do beforehand what an image takes without the device, unless it is known. Any thread may."""
+        self.backbone.prepare(picture)
+        if self.sam:
+            self.sam.prepare(picture)
 
     def _text(self, expression: str) -> Text:
         return read_text(expression, self.backbone.tokenize, self.config.magnets, self.config.magnet_colours)

@@ -24,6 +24,7 @@ from refam.compilation import compile_blocks
 from refam.errors import ModelNotFoundError
 from refam.heatmap import Point
 from refam.picture import Picture
+from refam.pixels import PreparedPixels, tensor_of
 from refam.precision import fast_fp32
 from refam.sam_attention import table_positions
 from refam.tiny import SAM_FOLDER
@@ -78,6 +79,7 @@ class SegmentAnything:
         if half:
             model.image_encoder.to(torch.float16)
         self._embeddings: LRUCache[_Embedding] = LRUCache(image_cache)
+        self._prepared = PreparedPixels()
 
     @property
     def side(self) -> int:
@@ -110,6 +112,11 @@ class SegmentAnything:
                 "'none', 'vit_b', 'vit_l', 'vit_h', or to the path of a checkpoint."
             ) from error
         return cls(model.to(device).eval(), image_cache, half=half, compiled=compiled)
+
+    def prepare(self, picture: Picture) -> None:
+        """Resize an unknown image beforehand. Any thread may."""
+        if picture.key not in self._embeddings:
+            self._prepared.put(picture.key, self._pixels(picture))
 
     @torch.inference_mode()
     def candidates(self, picture: Picture, points: Sequence[Point], box: Box | None = None) -> list[Candidate]:
@@ -162,10 +169,15 @@ class SegmentAnything:
         return logits[0], ious[0]
 
     def _embed(self, picture: Picture) -> _Embedding:
+        pixels = self._prepared.take(picture.key, lambda: self._pixels(picture))
+        square = self._model.preprocess(pixels.to(self._model.device, non_blocking=True))
+        height, width = pixels.shape[-2:]
+        return _Embedding(self._encode(square), (height, width))
+
+    def _pixels(self, picture: Picture) -> Tensor:
+        """The image at the size of SAM's input before padding, uint8 [1, 3, h, w]."""
         height, width = _resized_shape(*picture.size[::-1], self.side)
-        resized = np.array(picture.resized((width, height), Image.Resampling.BILINEAR))
-        pixels = torch.from_numpy(resized).to(self._model.device).permute(2, 0, 1)[None]  # [1, 3, h, w]
-        return _Embedding(self._encode(self._model.preprocess(pixels)), (height, width))
+        return tensor_of(picture.resized((width, height), Image.Resampling.BILINEAR), self._model.device)
 
     def _encode(self, square: Tensor) -> Tensor:
         """Features [1, C, grid, grid] in fp32 of a normed image [1, 3, side, side] in fp32."""

@@ -1,4 +1,4 @@
-"""The next images are fetched and decoded while the device works, so that it waits for no network and no decoder."""
+"""The next images are fetched, decoded and resized while the device works, so that it waits for none of that."""
 
 import logging
 import threading
@@ -22,10 +22,18 @@ class Prefetcher:
     upcoming: the requests that are next in line, at most so many. They are looked at and not taken: another worker may
         be faster, and its image was fetched in vain here.
     depth: how many images ahead; 0 switches it off.
+    prepare: what else can be done for an image before its turn comes, by any thread.
     """
 
-    def __init__(self, loader: Loader, upcoming: Callable[[int], Sequence[TaskRequest]], depth: int) -> None:
+    def __init__(
+        self,
+        loader: Loader,
+        upcoming: Callable[[int], Sequence[TaskRequest]],
+        depth: int,
+        prepare: Callable[[Picture], None],
+    ) -> None:
         self._loader = loader
+        self._prepare = prepare
         self._upcoming = upcoming
         self._depth = depth
         self._threads = ThreadPoolExecutor(depth + 1, thread_name_prefix="prefetch") if depth else None
@@ -57,7 +65,7 @@ class Prefetcher:
 
     def _fetch(self, image: str, request: TaskRequest) -> None:
         try:
-            self._loader.load(image, request.image_field, request.task)
+            self._prepare(self._loader.load(image, request.image_field, request.task))
         except BackendError:  # the job itself reports it
             pass
         finally:

@@ -67,7 +67,7 @@ def work(
     studio = Studio(settings, timeout=timings.request)
     loader = ImageLoader(settings, studio, interrupts=(JobTimeoutException,), side=segmenter.side)
     kept = ImageCache(loader, settings.image_cache_bytes)
-    images = Prefetcher(kept, shared.jobs.upcoming, settings.prefetch)
+    images = Prefetcher(kept, shared.jobs.upcoming, settings.prefetch, segmenter.prepare)
     predictor = Predictor(segmenter, images, shared.gallery, settings)
     desk = Desk.over(shared, studio, settings, timings)
     if OldTasks(connection).count() and settings.writes_back:

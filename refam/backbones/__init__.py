@@ -45,6 +45,10 @@ class Backbone(Protocol):
         """Encode in one go what of these texts is not known yet, for `token_maps` to come."""
         ...
 
+    def prepare(self, picture: Picture) -> None:
+        """Do beforehand what an unknown image takes without the device. Any thread may."""
+        ...
+
     def token_maps(self, picture: Picture, texts: Sequence[str]) -> NDArray[np.float32]:
         """Attention from image patches to text tokens in one noised forward pass.
 

@@ -22,6 +22,7 @@ from refam.compilation import compile_blocks
 from refam.config import RefAMConfig
 from refam.errors import ConfigError
 from refam.picture import Picture
+from refam.pixels import PreparedPixels, tensor_of
 
 __all__ = ["FluxBackbone", "pack", "patch_ids"]
 
@@ -45,6 +46,7 @@ class FluxBackbone:
         self._store = TextStore(Path(config.text_cache_dir)) if config.text_cache_dir else None
         self._texts: LRUCache[tuple[Tensor, Tensor]] = LRUCache(config.text_cache)
         self._latents: LRUCache[Tensor] = LRUCache(config.image_cache)
+        self._prepared = PreparedPixels()
         pixels = 2 ** (len(models.vae.config.block_out_channels) - 1) * PATCH
         if self._preset.resolution % pixels:
             raise ConfigError(f"REFAM_RESOLUTION is {self._preset.resolution}; set it to a multiple of {pixels}.")
@@ -103,6 +105,11 @@ class FluxBackbone:
     def encode(self, texts: Sequence[str]) -> None:
         """Encode in one go what of these texts is not known yet."""
         self._texts.get_all(texts, self._read_texts)
+
+    def prepare(self, picture: Picture) -> None:
+        """Squash an unknown image beforehand. Any thread may."""
+        if picture.key not in self._latents:
+            self._prepared.put(picture.key, self._pixels(picture))
 
     @torch.inference_mode()
     def token_maps(self, picture: Picture, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -180,12 +187,14 @@ class FluxBackbone:
 
     def _encode_image(self, picture: Picture) -> Tensor:
         """The image's latents x_0, [1, C, H, W] in fp32: the posterior's mode, shifted and scaled."""
-        vae, side = self.models.vae, self._preset.resolution
-        squashed = picture.resized((side, side), Image.Resampling.LANCZOS)
-        pixels = torch.from_numpy(np.array(squashed)).to(vae.device).permute(2, 0, 1)[None]  # [1, 3, side, side]
-        scaled = (pixels.float() / 127.5 - 1).to(vae.dtype)
+        vae, pixels = self.models.vae, self._prepared.take(picture.key, lambda: self._pixels(picture))
+        scaled = (pixels.to(vae.device, non_blocking=True).float() / 127.5 - 1).to(vae.dtype)
         mode: Tensor = vae.encode(scaled).latent_dist.mode().float()
         return (mode - (vae.config.shift_factor or 0.0)) * float(vae.config.scaling_factor)
+
+    def _pixels(self, picture: Picture) -> Tensor:
+        """The image squashed to a square, uint8 [1, 3, side, side]."""
+        return tensor_of(picture.resized((self.side, self.side), Image.Resampling.LANCZOS), self.models.vae.device)
 
     def _noised(self, latents: Tensor) -> Tensor:
         """x_t = (1 - t) x_0 + t eps. The noise is drawn on the CPU, so that every device gets the same."""

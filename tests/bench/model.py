@@ -54,6 +54,9 @@ class Model:
     def read(self, expressions: Sequence[str]) -> None:
         pass
 
+    def prepare(self, picture: Picture) -> None:
+        pass
+
     def segment(self, picture: Picture, expression: str) -> Answer:
         start = time.monotonic()
         time.sleep(self._seconds)

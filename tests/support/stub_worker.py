@@ -53,6 +53,9 @@ class StubSegmenter:
     def read(self, expressions: Sequence[str]) -> None:
         pass
 
+    def prepare(self, picture: Picture) -> None:
+        pass
+
     def segment(self, picture: Picture, expression: str) -> StubSegmentation:
         words = expression.split()
         if "slow" in words:

@@ -49,11 +49,16 @@ def submit(queue, settings):
 
 
 @pytest.fixture
-def prefetch(queue, slow):
+def prepared():
+    return []
+
+
+@pytest.fixture
+def prefetch(queue, slow, prepared):
     made = []
 
     def prefetch(depth, cache_pixels=PIXELS):
-        made.append(Prefetcher(ImageCache(slow, cache_pixels), queue.upcoming, depth))
+        made.append(Prefetcher(ImageCache(slow, cache_pixels), queue.upcoming, depth, prepared.append))
         return made[-1]
 
     yield prefetch
@@ -73,6 +78,14 @@ def test_the_next_images_are_loaded_and_no_more(slow, submit, prefetch, backlog)
     assert backlog.depths()["batch"]["waiting"] == 3  # nothing was taken
     images.load("a", "image", "1")
     assert slow.loaded.count("a") == 1
+
+
+def test_what_is_loaded_ahead_is_prepared_for_the_models(slow, submit, prefetch, prepared):
+    submit("a", "bad")
+    prefetch(2).load("now", "image", "1")
+    eventually(lambda: {"a", "bad"} <= set(slow.loaded))
+    eventually(lambda: prepared)
+    assert [picture.size for picture in prepared] == [(10, 10)]
 
 
 def test_an_image_underway_is_waited_for_and_not_loaded_twice(slow, submit, prefetch):
