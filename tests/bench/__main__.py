@@ -20,6 +20,7 @@ MODULES = (
     "tests.bench.flux_weights",
     "tests.bench.embedded",
     "tests.bench.photo",
+    "tests.bench.flux_rate",
     "tests.bench.flux_gpu",
     "tests.bench.service",
     "tests.bench.scale",

@@ -5,7 +5,9 @@ from itertools import count
 import numpy as np
 
 from refam import Clicks, Point, RefAM, RefAMConfig
+from refam.picture import Picture
 from refam.synthetic.scenes import random_scene
+from tests.bench.flux_gpu import segment_parts_of
 from tests.bench.measurement import Comparison, Measurement, compare_times
 
 SIDE = 512
@@ -52,9 +54,21 @@ def click(toy: bool) -> list[Measurement]:
     return [_row("click", compare_times(session.click, session.first, rounds=rounds), rounds)]
 
 
+def segment_parts(toy: bool) -> list[Measurement]:
+    """Where the time of a new image with a new text goes."""
+    rounds, rng = 2 if toy else 15, np.random.default_rng(1)
+    refam = RefAM.from_config(RefAMConfig(device="cpu"))
+    pictures = [Picture.of(random_scene(rng).image.resize((SIDE, SIDE)), refam.side) for _ in range(rounds)]
+    conditions = f"mean of {rounds} new images and texts, {SIDE} x {SIDE}; embedded model and its SAM, fp32"
+    return [
+        Measurement(f"segment_parts.{part}", milliseconds, "ms", conditions=conditions)
+        for part, milliseconds in segment_parts_of(refam, pictures).items()
+    ]
+
+
 def _row(name: str, times: Comparison, rounds: int) -> Measurement:
     values = 1000 * times.value, 1000 * times.baseline_value
     return Measurement(name, values[0], "ms", BASELINE, values[1], times.ratio, CONDITIONS.format(rounds))
 
 
-BENCHMARKS = {"second_expression": second_expression, "click": click}
+BENCHMARKS = {"second_expression": second_expression, "click": click, "segment_parts": segment_parts}

@@ -1,65 +1,134 @@
-"""FLUX.1-dev's real shape with random weights on a GPU: milliseconds and memory of a heatmap, a full pass beside it."""
+"""What RefAM costs with a FLUX.1 and a Segment Anything of real sizes on a GPU, loaded from disk as published ones are.
 
-from collections.abc import Callable
-from functools import partial
+The weights are random: times and memory hold for published ones, what is found does not. Without a GPU the same runs on
+the CPU at a reduced width.
+"""
 
+import gc
+import io
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import torch
+from PIL import Image
 
-from tests.bench.flux_shape import Shape, prepare
-from tests.bench.measurement import Measurement, median_time
+from backend.images.decoding import decode
+from refam import Clicks, Point, RefAM, RefAMConfig
+from refam.errors import RefAMError
+from refam.picture import Picture
+from refam.synthetic.scenes import random_scene
+from tests.bench.flux_folder import REAL, REDUCED, TOY, write_models
+from tests.bench.measurement import Measurement
+from tests.bench.parts import synchronised, timed_parts
 
-SHAPE = Shape(head=128, side=64)
-ROUNDS = 5
-CONDITIONS = f"{SHAPE}, bf16, median of {ROUNDS} rounds"
-WIDTH, DOUBLE_BLOCKS, MATRIX = 24 * 128, 18, 8192
+__all__ = ["BENCHMARKS"]
+
+VARIANTS: dict[str, dict[str, str]] = {
+    "half": {"precision": "half"},
+    "half, text encoders in main memory": {"precision": "half", "text_encoder": "cpu"},
+    "int8": {"precision": "half", "quantize": "int8"},
+    "float32": {"precision": "float32"},
+    "half, compiled": {"precision": "half", "compile": "on"},
+}
+SIZES = {"1.2 MP": (1280, 960), "12 MP": (4000, 3000)}
+GB = 1e9
+PIXELS = 10**8
 
 
-def flux1(_toy: bool) -> list[Measurement]:
-    """Time, memory and share of the matmul rate; rows without values where there is no GPU."""
-    names = "flux1.heatmap", "flux1.memory", "flux1.matmul_rate"
-    if not torch.cuda.is_available():
-        return [
-            Measurement(name, None, unit, conditions="no GPU was there")
-            for name, unit in zip(names, ("ms", "GB", "TFLOP/s"), strict=True)
+def flux_gpu(toy: bool) -> list[Measurement]:
+    """The table of every precision; for the first one also where a new image's time goes."""
+    gpu = torch.cuda.is_available() and not toy
+    size, device = (TOY if toy else REAL if gpu else REDUCED), torch.device("cuda" if gpu else "cpu")
+    where = torch.cuda.get_device_name() if gpu else "CPU"
+    variants = VARIANTS if gpu else {"float32": VARIANTS["float32"]}
+    rows: list[Measurement] = []
+    with tempfile.TemporaryDirectory(prefix="refam-") as folder:
+        model, sam = write_models(Path(folder), size, device)
+        for name, settings in variants.items():
+            conditions = f"{size.words}, random weights, {name}, {where}"
+            config = RefAMConfig(
+                model=str(model), sam=sam, device=str(device), resolution=size.resolution, blocks=size.reads, **settings
+            )
+            try:
+                rows += _variant(name, config, conditions, rounds=1 if toy else 5)
+            except RefAMError as error:
+                rows.append(Measurement(f"flux_gpu.{name}", None, "s", conditions=f"{error}; {conditions}"))
+            gc.collect()
+            torch.cuda.empty_cache()
+    return rows
+
+
+def _variant(name: str, config: RefAMConfig, conditions: str, rounds: int) -> Iterator[Measurement]:
+    def row(what: str, value: float, unit: str, more: str = "") -> Measurement:
+        return Measurement(f"flux_gpu.{name}.{what}", value, unit, conditions=f"{more}{conditions}")
+
+    _forget_peak()
+    start = time.perf_counter()
+    refam = RefAM.from_config(config)
+    yield row("load", time.perf_counter() - start, "s")
+    if torch.cuda.is_available():
+        yield row("weights", torch.cuda.memory_allocated() / GB, "GB", "on the GPU after loading; ")
+    texts = (f"the zebra {number}" for number in count())
+    first = _seconds(lambda: refam.segment(_picture(refam, SIZES["1.2 MP"], 0), next(texts)))
+    yield row("first", first, "s", "the first image of all; ")
+    pictures = {
+        what: [_picture(refam, pixels, seed) for seed in range(1, rounds + 1)] for what, pixels in SIZES.items()
+    }
+    refam.read(["the zebra"])
+    for what, images in pictures.items():
+        new = [_seconds(lambda image=image: refam.segment(image, "the zebra")) for image in images]
+        yield row(f"new {what}", statistics.median(new), "s", f"median of {rounds} decoded images, text known; ")
+        second = [_seconds(lambda image=images[-1]: refam.segment(image, next(texts))) for _ in range(rounds)]
+        yield row(f"second {what}", statistics.median(second), "s", f"another text on one image, of {rounds}; ")
+        clicks = [
+            _seconds(lambda place=place, image=images[-1]: _click(refam, image, place)) for place in range(rounds)
         ]
-    (time, memory), (full_time, full_memory) = (_measured(run) for run in ("captured", "plain"))
-    rate, best = _operations() / time / 1e12, _matmul_rate() / 1e12
-    conditions = f"{torch.cuda.get_device_name()}; {CONDITIONS}"
-    return [
-        Measurement(names[0], 1000 * time, "ms", "full plain pass", 1000 * full_time, time / full_time, conditions),
-        Measurement(names[1], memory, "GB", "full plain pass", full_memory, memory / full_memory, conditions),
-        Measurement(names[2], rate, "TFLOP/s", f"matmul of {MATRIX} x {MATRIX}", best, rate / best, conditions),
-    ]
+        yield row(f"click {what}", statistics.median(clicks), "s", f"on one image, median of {rounds}; ")
+    if torch.cuda.is_available():
+        yield row("peak", torch.cuda.max_memory_allocated() / GB, "GB", "of the GPU's memory, loading aside; ")
+    for part, milliseconds in segment_parts_of(refam, pictures["1.2 MP"]).items():
+        yield row(f"part: {part}", milliseconds, "ms", "mean of new images of 1.2 MP, a new text each; ")
 
 
-def _measured(run: str) -> tuple[float, float]:
-    """Seconds of a pass, and gigabytes at its peak, weights included."""
-    torch.cuda.empty_cache()
-    work = _synchronised(prepare(run, SHAPE, "cuda"))
-    seconds = median_time(work, rounds=ROUNDS)
-    torch.cuda.reset_peak_memory_stats()
+def segment_parts_of(refam: RefAM, pictures: list[Picture]) -> dict[str, float]:
+    """Milliseconds of each part of `segment` for images as if they were new, and texts that are; means."""
+    refam.free_memory()
+    refam.read(["the zebra"])  # magnets are known in a worker that has begun
+    with timed_parts() as seconds:
+        for number, picture in enumerate(pictures):
+            refam.segment(picture, f"the yellow zebra {number}")
+    return {part: 1000 * value / len(pictures) for part, value in seconds.items()}
+
+
+def _click(refam: RefAM, picture: Picture, place: int) -> Any:
+    width, height = picture.size
+    return refam.select(picture, Clicks((Point(width / 2 + place, height / 2),)))
+
+
+def _picture(refam: RefAM, size: tuple[int, int], seed: int) -> Picture:
+    """A rendered scene as a photograph's file, decoded as the worker does."""
+    file = io.BytesIO()
+    scene = random_scene(np.random.default_rng(seed)).image
+    scene.resize(size, Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+    return decode(file.getvalue(), PIXELS, side=refam.side)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
     work()
-    return seconds, torch.cuda.max_memory_allocated() / 1e9
+    synchronised()
+    return time.perf_counter() - start
 
 
-def _operations() -> float:
-    """Multiplications and additions of the blocks before the last one read, which are nearly all of the pass."""
-    tokens = SHAPE.side**2 + SHAPE.text
-    return DOUBLE_BLOCKS * tokens * (24 * WIDTH**2 + 4 * tokens * WIDTH)
+def _forget_peak() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
 
 
-def _matmul_rate() -> float:
-    """Operations a second in a large bf16 product."""
-    matrix = torch.randn(MATRIX, MATRIX, device="cuda", dtype=torch.bfloat16)
-    return 2 * MATRIX**3 / median_time(_synchronised(partial(torch.mm, matrix, matrix)), rounds=20)
-
-
-def _synchronised(work: Callable[[], object]) -> Callable[[], None]:
-    def run() -> None:
-        work()
-        torch.cuda.synchronize()
-
-    return run
-
-
-BENCHMARKS = {"flux1": flux1}
+BENCHMARKS = {"flux_gpu": flux_gpu}

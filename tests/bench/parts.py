@@ -1,0 +1,60 @@
+"""Where the time of a mask goes: the seconds that each part of the method takes, and the rest."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+
+from refam import pipeline
+from refam.backbones.flux import FluxBackbone
+from refam.sam import SegmentAnything
+
+__all__ = ["REST", "synchronised", "timed_parts"]
+
+PARTS = {
+    "text encoders": (FluxBackbone, "_encode_texts"),
+    "VAE": (FluxBackbone, "_encode_image"),
+    "transformer": (FluxBackbone, "read"),
+    "points": (pipeline, "find_points"),
+    "SAM's encoder": (SegmentAnything, "_embed"),
+    "SAM's decoder": (SegmentAnything, "_decode"),
+    "choice": (pipeline, "best_candidate"),
+    "full size": (SegmentAnything, "full_mask"),
+}
+REST = "rest"
+
+
+@contextmanager
+def timed_parts() -> Iterator[dict[str, float]]:
+    """The seconds of each part, added up while it lasts; REST is all that is in none of them."""
+    seconds: dict[str, float] = defaultdict(float)
+    with ExitStack() as patches:
+        for part, (owner, name) in PARTS.items():
+            patches.enter_context(mock.patch.object(owner, name, _timed(getattr(owner, name), part, seconds)))
+        start = time.perf_counter()
+        yield seconds
+        synchronised()
+        seconds[REST] = time.perf_counter() - start - sum(seconds.values())
+
+
+def synchronised() -> None:
+    """Wait until the GPU, if there is one, has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _timed(function: Callable[..., Any], part: str, seconds: dict[str, float]) -> Callable[..., Any]:
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        synchronised()
+        start = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            synchronised()
+            seconds[part] += time.perf_counter() - start
+
+    return timed
