@@ -11,10 +11,11 @@ __all__ = ["Priority", "open_queues"]
 
 
 class Priority(StrEnum):
-    """The queues, the more urgent one first. Workers empty them in this order."""
+    """The queues, the more urgent one first. A worker's main thread empties them in this order, but leaves STUDIO to
+    another thread while that one keeps up."""
 
     INTERACTIVE = "interactive"
-    STUDIO = "studio"  # fetches from and posts to Label Studio, which are short
+    STUDIO = "studio"  # fetches from and posts to Label Studio, which need no device
     BATCH = "batch"
 
 

@@ -145,8 +145,8 @@ class RefAMWorker(SimpleWorker):
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
         """Run a job to its end, or put its rest off. Returns whether it has not failed so far."""
         try:
-            limit = self.death_penalty_class(job.timeout, JobTimeoutException, job_id=job.id)  # type: ignore[no-untyped-call]
-            with limit:
+            seconds = job.timeout or Queue.DEFAULT_TIMEOUT
+            with self.death_penalty_class(seconds, JobTimeoutException, job_id=job.id):  # type: ignore[no-untyped-call]
                 answer = job.perform()
         except BaseException:  # noqa: BLE001  # a job that is cut short by a signal is tried again, too
             self._finalize_failure(job, queue, execution, sys.exc_info())
@@ -258,10 +258,12 @@ class RefAMWorker(SimpleWorker):
         self._ended.set()
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
-        """The second signal: what is at work is left to others."""
-        self._clerk = self._rest = self._finishing = None
-        self._finisher.shutdown(wait=False)
-        super().request_force_stop(signum, frame)
+        """The second signal: what is at work is left to others. RQ's own lets the first second's pass."""
+        try:
+            super().request_force_stop(signum, frame)
+        except SystemExit:
+            self._clerk = self._rest = self._finishing = None
+            raise
 
     def teardown(self) -> None:
         """Stop living before the death is registered."""

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 
 import pytest
 
@@ -46,6 +47,18 @@ def test_a_last_mask_is_stored_though_no_further_job_comes(processes, fleet, que
         request = request_of(task(1, text), settings)
         queue.submit([request], Priority.BATCH)
         eventually(lambda asked=request: queue.submit([asked], Priority.BATCH)[0])
+
+
+def test_two_signals_at_once_are_one(processes, fleet, queue, settings, backlog):
+    worker = processes.stub_worker(fleet)
+    request = request_of(task(1, "slow 2"), settings)
+    queue.submit([request], Priority.BATCH)
+    eventually(lambda: backlog.depths()["batch"]["running"])
+    worker.terminate()
+    time.sleep(0.2)
+    worker.terminate()
+    assert worker.wait(15) == 0
+    assert queue.submit([request], Priority.BATCH)[0].prediction
 
 
 @pytest.fixture
