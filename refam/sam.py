@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 OFFICIAL = "https://dl.fbaipublicfiles.com/segment_anything/"
 CHECKPOINTS = {"vit_b": "sam_vit_b_01ec64.pth", "vit_l": "sam_vit_l_0b3195.pth", "vit_h": "sam_vit_h_4b8939.pth"}
+BAND = 2**20  # pixels of a mask that are stretched at a time, so that a processor's cache holds them
 WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}  # of the image encoder
 
 
@@ -140,8 +141,11 @@ class SegmentAnything:
         if coarse.any():
             rows = _reach(np.flatnonzero(coarse.any(axis=1)), coarse.shape[0], height)
             columns = _reach(np.flatnonzero(coarse.any(axis=0)), coarse.shape[1], width)
-            logits = _window(candidate.logits, (height, width), rows, columns)
-            mask[rows, columns] = (logits > self._model.mask_threshold).cpu().numpy()
+            step = max(1, BAND // (columns.stop - columns.start))
+            for top in range(rows.start, rows.stop, step):
+                band = slice(top, min(top + step, rows.stop))
+                logits = _window(candidate.logits, (height, width), band, columns)
+                mask[band, columns] = (logits > self._model.mask_threshold).cpu().numpy()
         return mask
 
     def _decode(
@@ -210,8 +214,10 @@ def _window(logits: Tensor, shape: tuple[int, int], rows: slice, columns: slice)
         _neighbours(part, cells, length, logits.device)
         for part, cells, length in zip((rows, columns), logits.shape, shape, strict=True)
     )
-    wide = torch.lerp(logits[:, left], logits[:, right], across)
-    return torch.lerp(wide[above], wide[below], down[:, None])
+    first = int(above[0])
+    coarse = logits[first : int(below[-1]) + 1]
+    wide = torch.lerp(coarse[:, left], coarse[:, right], across)
+    return torch.lerp(wide[above - first], wide[below - first], down[:, None])
 
 
 def _neighbours(part: slice, cells: int, length: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,7 +5,9 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
+from refam import sam as sam_module
 from refam.clicks import Box
 from refam.errors import ModelNotFoundError
 from refam.evaluate import intersection_over_union
@@ -30,6 +32,17 @@ def test_candidates_have_the_size_of_sams_input_and_the_mask_that_of_the_image(s
     assert all(candidate.mask.shape == (43, 64) and candidate.mask.dtype == bool for candidate in candidates)
     masks = [sam.full_mask(candidate, picture.size) for candidate in candidates]
     assert all(mask.shape == (40, 60) and mask.dtype == bool for mask in masks)
+
+
+@pytest.mark.parametrize("band", [1, 60, 1000])
+@pytest.mark.parametrize("size", [(60, 40), (301, 198), (17, 9)])
+def test_a_mask_at_full_size_is_the_whole_stretched_however_it_is_cut(sam, picture, size, band, monkeypatch):
+    candidate = sam.candidates(picture, [Point(10, 10)])[0]
+    whole = functional.interpolate(candidate.logits[None, None], size[::-1], mode="bilinear", align_corners=False)
+    monkeypatch.setattr(sam_module, "BAND", band)
+    mask = sam.full_mask(candidate, size)
+    assert candidate.mask.any()
+    assert np.mean(mask == (whole[0, 0] > sam._model.mask_threshold).numpy()) > 0.999
 
 
 def test_an_image_is_embedded_once_and_prompted_many_times(sam, image):
