@@ -264,6 +264,7 @@ class JobQueue:
             retry=Retry(max=len(delays), interval=list(delays)) if delays else None,
             # RQ logs the description. Its default would hold URLs, which may hold secrets.
             description=f"task {request.task} of project {request.project}",
+            meta={"project": request.project, "task": request.task},
         )
 
     def _bring_forward(self, job: Job) -> None:

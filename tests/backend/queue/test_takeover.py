@@ -175,6 +175,16 @@ def test_an_entry_of_a_job_that_has_ended_or_expired_is_dropped(
     assert connection.zcard(taken) == 0
 
 
+def test_jobs_that_wait_and_run_name_their_task(worker, request_, backlog):
+    (waits,) = backlog.next_in_line(5)
+    job, _ = worker.dequeue_job_and_maintain_ttl(None)
+    worker.prepare_execution(job)
+    (runs,) = backlog.running()
+    assert {(info.project, info.task) for info in (waits, runs)} == {(request_.project, request_.task)}
+    assert waits.since
+    assert runs.since
+
+
 def test_of_a_queue_that_others_are_at_only_what_is_too_much_is_taken(worker, queue, request_, shared):
     for number in range(3):
         shared.jobs.schedule(JobName.POST_PREDICTION, str(number), description="write")
