@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -186,10 +186,10 @@ class JobQueue:
         if after:
             queue.schedule_job(job, datetime.now(UTC) + timedelta(seconds=after), pipeline=pipe)
         elif pipe is not None:
-            self._put(job, queue, pipe)
+            self._put([job], queue, pipe)
         else:
             with self._connection.pipeline(transaction=False) as own:
-                self._put(job, queue, own)
+                self._put([job], queue, own)
                 own.execute()
 
     def scheduled(self, prefix: str) -> Iterator[tuple[str, list[Any]]]:
@@ -241,16 +241,16 @@ class JobQueue:
         """Queue requests in one round trip, but none that somebody else has queued meanwhile."""
         queue = self._queues[priority]
         with self._connection.pipeline(transaction=False) as pipe:
-            for request in requests:
-                self._put(self._job(request, queue), queue, pipe)
+            self._put([self._job(request, queue) for request in requests], queue, pipe)
             pipe.execute()
 
-    def _put(self, job: Job, queue: Queue, pipe: Pipeline) -> None:
-        """Add to a pipeline what stores a job and puts it into its queue."""
-        job.enqueued_at = datetime.now(UTC)
-        fields = [part for field in job.to_dict().items() if field[1] != "" for part in field]
+    def _put(self, jobs: Iterable[Job], queue: Queue, pipe: Pipeline) -> None:
+        """Add to a pipeline what stores jobs and puts them into their queue."""
         pipe.sadd(queue.redis_queues_keys, queue.key)
-        self._enqueue_once(keys=[job.key, queue.key], args=[job.id, *fields], client=pipe)
+        for job in jobs:
+            job.enqueued_at = datetime.now(UTC)
+            fields = [part for field in job.to_dict().items() if field[1] != "" for part in field]
+            self._enqueue_once(keys=[job.key, queue.key], args=[job.id, *fields], client=pipe)
 
     def _job(self, request: TaskRequest, queue: Queue) -> Job:
         delays = self._settings.retry_delays
