@@ -21,6 +21,9 @@ class PreparedPixels:
         self._pixels: cachetools.LRUCache[Hashable, Tensor] = cachetools.LRUCache(KEPT)
         self._lock = threading.Lock()
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._pixels
+
     def put(self, key: Hashable, pixels: Tensor) -> None:
         """Keep an image's pixels until they are asked for."""
         with self._lock:

@@ -116,7 +116,7 @@ class SegmentAnything:
 
     def prepare(self, picture: Picture) -> None:
         """Resize an unknown image beforehand. Any thread may."""
-        if picture.key not in self._embeddings:
+        if picture.key not in self._embeddings and picture.key not in self._prepared:
             self._prepared.put(picture.key, self._pixels(picture))
 
     @torch.inference_mode()

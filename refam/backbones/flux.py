@@ -108,7 +108,7 @@ class FluxBackbone:
 
     def prepare(self, picture: Picture) -> None:
         """Squash an unknown image beforehand. Any thread may."""
-        if picture.key not in self._latents:
+        if picture.key not in self._latents and picture.key not in self._prepared:
             self._prepared.put(picture.key, self._pixels(picture))
 
     @torch.inference_mode()
