@@ -32,7 +32,7 @@ def is_personal_token(token: str) -> bool:
 
 
 class Studio:
-    """Access to one Label Studio.
+    """Access to one Label Studio. Threads may share it.
 
     transport: replaces the network in tests.
     timeout: seconds that it may take to answer.
@@ -224,13 +224,14 @@ class Studio:
         return response
 
     def _access_token(self, refresh: str) -> str:
-        if self._access is None or self._access[1] < time.monotonic():
+        access = self._access  # another thread may forget it at any moment
+        if access is None or access[1] < time.monotonic():
             response = self._send("POST", "/api/token/refresh/", json={"refresh": refresh})
             if response.is_client_error:
                 message = f"Label Studio refuses the personal access token ({_detail(response)})."
                 raise TaskError("LABEL_STUDIO_API_KEY", message, TOKEN_REMEDY)
-            self._access = str(_json(response)["access"]), time.monotonic() + ACCESS_LIFETIME
-        return self._access[0]
+            self._access = access = str(_json(response)["access"]), time.monotonic() + ACCESS_LIFETIME
+        return access[0]
 
     def _send(self, method: str, path: str, *, json: Any = None, **content: Any) -> httpx.Response:
         if json is not None:

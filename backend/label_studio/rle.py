@@ -19,14 +19,10 @@ KIND_AND_FLAG_BITS = 3
 def encode(mask: NDArray[np.bool_]) -> list[int]:
     """The bytes of a mask, bool [H, W], each in 0..255; equal to those that label-studio-sdk's `mask2rle` makes.
 
-    Twenty times as fast, and the faster the fewer rows hold something.
+    Twenty times as fast, and the faster the smaller the box is that holds something.
     """
     flat = mask.ravel()
-    rows = np.flatnonzero(mask.any(axis=1))
-    # Only from the last pixel before the rows that hold something to the first one behind them may anything change
-    first, last = (max(rows[0] * mask.shape[1] - 1, 0), (rows[-1] + 1) * mask.shape[1] + 1) if rows.size else (0, 0)
-    part = flat[first:last]
-    starts = np.concatenate([[0], np.flatnonzero(part[1:] != part[:-1]) + 1 + first])
+    starts = np.concatenate([[0], _changes(mask)])
     runs = np.diff(starts, append=flat.size) * CHANNELS
     kinds = np.searchsorted(2 ** LENGTH_BITS[:-1].astype(np.int64), runs).astype(np.uint32)
     parts = (runs - 1) // LONGEST + 1
@@ -37,6 +33,26 @@ def encode(mask: NDArray[np.bool_]) -> list[int]:
     bits = np.concatenate([_header(flat.size * CHANNELS), _bits(codes, KIND_AND_FLAG_BITS + widths + WORD_BITS)])
     packed: list[int] = np.packbits(bits).tolist()
     return packed if bits.size % 8 else [*packed, 0]  # as label-studio-sdk ends it
+
+
+def _changes(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The pixels of a mask, counted row by row, that differ from the one before."""
+    width = mask.shape[1]
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not rows.size:
+        return rows
+    top, bottom = rows[0], rows[-1] + 1
+    columns = np.flatnonzero(mask[top:bottom].any(axis=0))
+    left, right = columns[0], columns[-1] + 1
+    if left == 0 or right == width:  # the first pixel of a row may differ from the last of the row before
+        first, last = max(top * width - 1, 0), bottom * width + 1
+        part = mask.ravel()[first:last]
+        changes: NDArray[np.intp] = np.flatnonzero(part[1:] != part[:-1]) + 1 + first
+        return changes
+    box = mask[top:bottom, left - 1 : right + 1]
+    row, column = np.divmod(np.flatnonzero(box[:, 1:] != box[:, :-1]), box.shape[1] - 1)
+    changes = (top + row) * width + left + column
+    return changes
 
 
 def _split(runs: NDArray[np.int64], parts: NDArray[np.int64]) -> NDArray[np.uint32]:

@@ -19,6 +19,12 @@ def test_any_mask_is_encoded_as_the_sdk_does(mask):
     check(mask)
 
 
+@given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=40)), st.tuples(*[st.integers(0, 3)] * 4))
+def test_a_mask_off_the_edges_is_encoded_as_the_sdk_does(mask, around):
+    above, below, left, right = around
+    check(np.pad(mask, ((above, below), (left, right))))
+
+
 @given(st.lists(st.integers(1, 40_000), min_size=1, max_size=6), st.booleans())
 def test_runs_of_any_length_are(lengths, first):
     flat = np.concatenate([np.full(length, first ^ bool(number % 2)) for number, length in enumerate(lengths)])
