@@ -44,14 +44,15 @@ def _changes(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
     top, bottom = rows[0], rows[-1] + 1
     columns = np.flatnonzero(mask[top:bottom].any(axis=0))
     left, right = columns[0], columns[-1] + 1
+    changes: NDArray[np.intp]
     if left == 0 or right == width:  # the first pixel of a row may differ from the last of the row before
         first, last = max(top * width - 1, 0), bottom * width + 1
         part = mask.ravel()[first:last]
-        changes: NDArray[np.intp] = np.flatnonzero(part[1:] != part[:-1]) + 1 + first
-        return changes
-    box = mask[top:bottom, left - 1 : right + 1]
-    row, column = np.divmod(np.flatnonzero(box[:, 1:] != box[:, :-1]), box.shape[1] - 1)
-    changes = (top + row) * width + left + column
+        changes = np.flatnonzero(part[1:] != part[:-1]) + 1 + first
+    else:
+        box = mask[top:bottom, left - 1 : right + 1]
+        row, column = np.divmod(np.flatnonzero(box[:, 1:] != box[:, :-1]), box.shape[1] - 1)
+        changes = (top + row) * width + left + column
     return changes
 
 
