@@ -18,6 +18,8 @@ from refam.heatmap import Point
 from refam.sam import SegmentAnything
 from tests.support.models import TEXTS
 
+pytestmark = pytest.mark.filterwarnings("ignore:Guards may run slower")  # torch on Python 3.13.0
+
 COMPILED_AND_NOT = """
 from refam import RefAM, RefAMConfig
 from refam.evaluate import referrals
