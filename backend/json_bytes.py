@@ -19,7 +19,7 @@ class JSONBytes:
     def dumps(value: Any) -> bytes:
         """Raises TypeError for what JSON cannot hold."""
         try:
-            return msgspec.json.encode(value)
+            return msgspec.json.encode(value, enc_hook=_plain)
         except UnicodeEncodeError:
             return json.dumps(value).encode()
 
@@ -30,3 +30,11 @@ class JSONBytes:
             return msgspec.json.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return json.loads(content)
+
+
+def _plain(value: Any) -> Any:
+    """A text or number of a kind of its own, such as numpy's, as the ordinary one."""
+    for kind in (str, float, int):
+        if isinstance(value, kind):
+            return kind(value)
+    raise TypeError(f"JSON cannot hold a {type(value).__name__}")
