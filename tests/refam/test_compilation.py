@@ -25,7 +25,7 @@ from refam import RefAM, RefAMConfig
 from refam.evaluate import referrals
 _, referral = referrals(0, 1)[0]
 results = (
-    RefAM.from_config(RefAMConfig(device="cpu", sam="none", compile=choice))
+    RefAM.from_config(RefAMConfig(device="cpu", sam="none", blocks="0,1", compile=choice))
     .segment(referral.scene.image, referral.expression)
     for choice in ("off", "on")
 )
