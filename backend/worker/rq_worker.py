@@ -86,7 +86,7 @@ class RefAMWorker(SimpleWorker):
         )
         self._settings = settings
         self._timings = timings
-        self.device_is_broken = False
+        self._device_is_broken = False
         self._heartbeat = Heartbeat(self, job_class, replace(keyspace, connection=connect(settings)), timings)
         self._clerk: Clerk | None = None
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finisher")
@@ -104,7 +104,7 @@ class RefAMWorker(SimpleWorker):
             self._clerk = Clerk(self, copy(studio), self._ended)
             studio.left = BEHIND
         self.work(burst=burst, logging_level=self._settings.log_level)
-        if self.device_is_broken:
+        if self._device_is_broken:
             logger.error("The device is broken; a new process is needed.")
             return False
         if self._clerk and self._clerk.failed:
@@ -195,7 +195,7 @@ class RefAMWorker(SimpleWorker):
         """A worker whose device is broken ends once the job's next try is noted."""
         super().handle_exception(job, *exc_info)
         if isinstance(exc_info[1], DeviceBrokenError):
-            self.device_is_broken = True
+            self._device_is_broken = True
             self._ended.set()
 
     # --- what Redis holds of this worker ---

@@ -7,8 +7,8 @@ import numpy as np
 from refam import Clicks, Point, RefAM, RefAMConfig
 from refam.picture import Picture
 from refam.synthetic.scenes import random_scene
-from tests.bench.flux_gpu import segment_parts_of
 from tests.bench.measurement import Comparison, Measurement, compare_times
+from tests.bench.parts import segment_parts_of
 
 SIDE = 512
 BASELINE = "first prediction on a new image"

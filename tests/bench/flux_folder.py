@@ -3,17 +3,17 @@
 import json
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
-from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from refam.tiny import FLUX_FOLDER
 from refam.torchvision_standins import import_segment_anything
-from tests.bench.flux_shape import FLUX1_DEV
+from tests.bench.flux_shape import FLUX1_DEV, drawn
 
 __all__ = ["REAL", "REDUCED", "TOY", "Size", "write_models"]
 
@@ -61,33 +61,16 @@ def write_models(folder: Path, size: Size, device: torch.device) -> tuple[Path, 
     for part in ("tokenizer", "tokenizer_2", "scheduler"):
         shutil.copytree(FLUX_FOLDER / part, flux / part)
     shutil.copy(FLUX_FOLDER / "model_index.json", flux)
-    draw = _Drawer(device)
+    draw = partial(drawn, number=torch.bfloat16, device=str(device))
     _save(draw(lambda: FluxTransformer2DModel.from_config(_transformer(size))), flux / "transformer")
     _save(draw(lambda: T5EncoderModel(_t5(size))), flux / "text_encoder_2")
     _save(draw(lambda: CLIPTextModel(_clip(size))), flux / "text_encoder")
     _save(draw(lambda: AutoencoderKL.from_config(_vae(size))), flux / "vae")
     if size.sam == "tiny":
         return flux, "tiny"
-    sam = draw(import_segment_anything().sam_model_registry[size.sam], torch.float32)
+    sam = draw(import_segment_anything().sam_model_registry[size.sam], number=torch.float32)
     torch.save(sam.state_dict(), folder / "sam.pth")
     return flux, str(folder / "sam.pth")
-
-
-class _Drawer:
-    """Builds models whose weights are drawn where they lie."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._generator = torch.Generator(device).manual_seed(0)
-
-    def __call__(self, build: Any, dtype: torch.dtype = torch.bfloat16) -> Any:
-        with torch.device("meta"):
-            model: nn.Module = build()
-        model = model.to(dtype).to_empty(device=self._device).eval()
-        for weight in (*model.parameters(), *model.buffers()):
-            if weight.is_floating_point():
-                weight.data.normal_(0, 0.02, generator=self._generator)
-        return model
 
 
 def _save(model: Any, folder: Path) -> None:

@@ -25,7 +25,7 @@ from refam.picture import Picture
 from refam.synthetic.scenes import random_scene
 from tests.bench.flux_folder import REAL, REDUCED, TOY, write_models
 from tests.bench.measurement import Measurement
-from tests.bench.parts import synchronised, timed_parts
+from tests.bench.parts import segment_parts_of, synchronised
 
 __all__ = ["BENCHMARKS"]
 
@@ -94,16 +94,6 @@ def _variant(name: str, config: RefAMConfig, conditions: str, rounds: int) -> It
         yield row("peak", torch.cuda.max_memory_allocated() / GB, "GB", "of the GPU's memory, loading aside; ")
     for part, milliseconds in segment_parts_of(refam, pictures["1.2 MP"]).items():
         yield row(f"part: {part}", milliseconds, "ms", "mean of new images of 1.2 MP, a new text each; ")
-
-
-def segment_parts_of(refam: RefAM, pictures: list[Picture]) -> dict[str, float]:
-    """Milliseconds of each part of `segment` for images as if they were new, and texts that are; means."""
-    refam.free_memory()
-    refam.read(["the zebra"])  # magnets are known in a worker that has begun
-    with timed_parts() as seconds:
-        for number, picture in enumerate(pictures):
-            refam.segment(picture, f"the yellow zebra {number}")
-    return {part: 1000 * value / len(pictures) for part, value in seconds.items()}
 
 
 def _click(refam: RefAM, picture: Picture, place: int) -> Any:

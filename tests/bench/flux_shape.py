@@ -20,7 +20,7 @@ from refam.backbones.flux_models import blocks_up_to, load_flux
 from refam.config import RefAMConfig
 from refam.tiny import FLUX_FOLDER
 
-__all__ = ["FLUX1_DEV", "Shape", "passes", "prepare"]
+__all__ = ["FLUX1_DEV", "Shape", "drawn", "passes", "prepare"]
 
 FLUX1_DEV = {"num_layers": 19, "num_single_layers": 38, "guidance_embeds": True}  # the rest are diffusers' defaults
 CONFIG = RefAMConfig(model="black-forest-labs/FLUX.1-dev")
@@ -69,13 +69,19 @@ def dtype(device: str) -> torch.dtype:
 
 def random_transformer(config: dict[str, Any], device: str) -> Any:
     """A transformer whose weights are drawn where they lie."""
+    return drawn(lambda: FluxTransformer2DModel.from_config(config), dtype(device), device)
+
+
+def drawn(build: Callable[[], Any], number: torch.dtype, device: str) -> Any:
+    """A model whose weights are drawn on a device, which a GPU does in seconds."""
     with torch.device("meta"):
-        transformer = FluxTransformer2DModel.from_config(config)
-    transformer = transformer.to(dtype(device)).to_empty(device=device).eval()
+        model = build()
+    model = model.to(number).to_empty(device=device).eval()
     generator = torch.Generator(device).manual_seed(0)
-    for weight in transformer.parameters():
-        weight.data.normal_(0, 0.02, generator=generator)
-    return transformer
+    for weight in (*model.parameters(), *model.buffers()):
+        if weight.is_floating_point():
+            weight.data.normal_(0, 0.02, generator=generator)
+    return model
 
 
 def backbone_of(transformer: Any) -> FluxBackbone:
