@@ -125,6 +125,11 @@ class Settings(BaseSettings):
     max_expressions: int = Field(
         50, ge=1, validation_alias=f"{PREFIX}MAX_EXPRESSIONS", description="Most expressions in one task."
     )
+    join_regions: bool = Field(
+        False,
+        validation_alias=f"{PREFIX}JOIN_REGIONS",
+        description='One region for all that a text means, such as "all the red mugs"; else each thing has its own.',
+    )
     inline_seconds: float = Field(
         60,
         ge=0,

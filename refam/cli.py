@@ -63,7 +63,7 @@ def segment(
         if overlay is not None:
             from refam import figures
 
-            figures.save(figures.overlay(picture, text, result), overlay)
+            figures.save(figures.overlay(picture, text, result.grounding, result.mask, result.score), overlay)
     point = result.grounding.points[0]
     _print_facts(
         {
@@ -119,6 +119,9 @@ def rendered(
             report = evaluation.evaluate_rendered(refam, refam.untrained(seed), seed, count, progress=_progress)
             rows = {"all": report, **report["by_kind"], **report["controls"]}
     console.print(_result_table(rows))
+    if "reliability" in report:
+        console.print(_reliability_table(report["reliability"]))
+        _print_facts({"absent": _absent_line(report["refused_if_absent"])})
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(report, indent=2) + "\n")
@@ -137,6 +140,18 @@ def train_tiny(
 
     with _reported():
         train(folder, seed=seed, minutes=minutes, part=part, go_on=go_on)
+
+
+@app.command()
+def calibrate(
+    seed: Annotated[int, typer.Option(help="Seed of the scenes.")] = 7,
+    count: Annotated[int, typer.Option(min=13, help="Number of scenes.")] = 3900,
+) -> None:
+    """Fit the score of the embedded model to the chance that a mask is right; prints refam.confidence's constants."""
+    from refam.training.calibrate import calibrate as fit
+
+    with _reported():
+        _print_facts(fit(_load("tiny", "tiny", None), seed, count, progress=_progress))
 
 
 def _load(model: str | None, sam: str | None, device: str | None) -> "RefAM":
@@ -178,7 +193,20 @@ def _print_facts(facts: dict[str, Any]) -> None:
 
 
 def _result_table(rows: dict[str, Any]) -> Table:
-    table = Table("", "count", "pointing", "mean IoU")
+    table = Table("", "count", "pointing", "right", "mean IoU")
     for name, row in rows.items():
-        table.add_row(name, str(row["count"]), f"{row['pointing_accuracy']:.3f}", f"{row['mean_iou']:.3f}")
+        right = f"{row['right']:.3f} ± {row['standard_error']:.3f}"
+        table.add_row(name, str(row["count"]), f"{row['pointing_accuracy']:.3f}", right, f"{row['mean_iou']:.3f}")
     return table
+
+
+def _reliability_table(reliability: dict[str, Any]) -> Table:
+    table = Table("score", "right", "count", title=f"reliability: error {reliability['error']:.3f}")
+    for each in reliability["bins"]:
+        table.add_row(f"{each['score']:.2f}", f"{each['right']:.2f}", str(each["count"]))
+    return table
+
+
+def _absent_line(refused: dict[str, Any]) -> str:
+    share, least = refused["share"], refused["least_score"]
+    return f"{share:.1%} have less than {least:.2f}, the score that 95% of the things that are there have at least"

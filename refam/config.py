@@ -14,7 +14,7 @@ __all__ = ["Preset", "RefAMConfig", "parse_blocks"]
 
 PREFIX = "REFAM_"
 FOREIGN_PREFIX = "REFAM_BACKEND_"  # the Label Studio backend's own settings
-METHOD_REVISION = 4  # raise it when the same settings begin to give other masks (code or embedded weights)
+METHOD_REVISION = 5  # raise it when the same settings begin to give other masks (code or embedded weights)
 NOT_IN_VERSION = ("device", "text_encoder", "text_cache", "text_cache_dir", "image_cache")
 CHOICES = {
     "precision": ("auto", "half", "float32"),
@@ -23,13 +23,13 @@ CHOICES = {
     "text_encoder": ("device", "cpu", "drop"),
     "average": (None, "probabilities", "logits"),
     "combine": (None, "sum", "product"),
-    "agreement": ("correlation", "contrast"),
+    "method": ("best", "faithful"),
+    "choice": (None, "things", "point"),
 }
 
 
 class Preset(NamedTuple):
-    """What a model works best with: image side in pixels, noise level t in (0, 1), transformer blocks to read, how
-    their attention is averaged, how words' maps are combined, and the smoothing before that in cells."""
+    """What depends on the model and on REFAM_METHOD: the settings of these names, none of them None."""
 
     resolution: int
     timestep: float
@@ -37,13 +37,45 @@ class Preset(NamedTuple):
     average: str
     combine: str
     smoothing: float
+    sizes_by_area: bool
+    relation_bias: bool
+    points: int
+    peak_ratio: float
+    choice: str
 
 
 # FLUX's is the paper's; the other was chosen on scenes that are not the evaluation's
-TINY_PRESET = Preset(resolution=128, timestep=0.3, blocks="0,4", average="logits", combine="product", smoothing=0.7)
-FLUX_PRESET = Preset(
-    resolution=1024, timestep=0.5, blocks="10-18", average="probabilities", combine="sum", smoothing=0.0
-)
+MODELS: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "resolution": 128,
+        "timestep": 0.3,
+        "blocks": "0,4",
+        "average": "logits",
+        "combine": "product",
+        "smoothing": 0.7,
+    },
+    "flux": {
+        "resolution": 1024,
+        "timestep": 0.5,
+        "blocks": "10-18",
+        "average": "probabilities",
+        "combine": "sum",
+        "smoothing": 0.0,
+    },
+}
+METHODS: dict[str, dict[str, Any]] = {
+    "best": {"sizes_by_area": True, "relation_bias": True, "points": 8, "peak_ratio": 0.2, "choice": "things"},
+    "faithful": {
+        "average": "probabilities",
+        "combine": "sum",
+        "smoothing": 0.0,
+        "sizes_by_area": False,
+        "relation_bias": False,
+        "points": 1,
+        "peak_ratio": 0.5,
+        "choice": "point",
+    },
+}
 
 
 def setting(default: Any, description: str) -> Any:
@@ -58,6 +90,11 @@ class RefAMConfig:
     Its description says what it is; see `describe`. None means the model's preset.
     """
 
+    method: str = setting(
+        "best",
+        "`best` proposes whole things and has the heatmap choose among them; `faithful` is the paper's way: its "
+        "highest point prompts Segment Anything. Each sets the defaults of settings below, which can still be changed.",
+    )
     # models
     model: str = setting(
         "tiny",
@@ -108,7 +145,7 @@ class RefAMConfig:
     average: str | None = setting(
         None,
         "`probabilities` averages softmaxes over heads and blocks, `logits` averages before one softmax. "
-        "Default: `logits` for `tiny`, `probabilities` for FLUX, as in the paper.",
+        "Default: `logits` for `tiny`, else, as in the paper, `probabilities`.",
     )
     # text
     magnets: str = setting("_ with a the pink", "Words appended as attention magnets. Set but empty: none.")
@@ -128,33 +165,38 @@ class RefAMConfig:
     combine: str | None = setting(
         None,
         "`sum` of the words' maps, or `product`, their geometric mean: high only where all words look. Default: "
-        "`product` for `tiny` (ours, not the paper's), `sum` for FLUX.",
+        "`product` for `tiny` (ours, not the paper's), else `sum`.",
     )
     smoothing: float | None = setting(
         None,
         "Standard deviation, in cells, of a Gaussian over each word's map before several are combined. Default: "
-        "0.7 for `tiny`, 0 for FLUX, as in the paper.",
+        "0.7 for `tiny`, else, as in the paper, 0.",
     )
     # point
     spatial_bias: bool = setting(True, 'Positions such as "on the left" bias the choice of the point.')
-    relation_bias: bool = setting(
-        True,
-        "Relations such as 'left of the zebra' bias the choice of the point. Ours, not the paper's.",
+    relation_bias: bool | None = setting(
+        None,
+        "Relations such as 'left of the zebra' bias the choice of the point. Default: on for `best`; the paper has "
+        "none.",
     )
-    points: int = setting(5, "Most peaks of the heatmap that are looked at.")
-    peak_ratio: float = setting(0.5, "Least height of a further peak, as a fraction of the highest.")
+    points: int | None = setting(
+        None, "Most peaks of the heatmap that are looked at. Default: 8 for `best`, 1 for `faithful`."
+    )
+    peak_ratio: float | None = setting(
+        None,
+        "Least height of a further peak, as a fraction of the highest. Default: 0.2 for `best`, 0.5 for `faithful`.",
+    )
     # mask
-    choose_by_heatmap: bool = setting(
-        True,
-        "Take SAM's candidate that agrees best with the heatmap; else SAM's own favourite.",
+    choice: str | None = setting(
+        None,
+        "`things`: of the whole things that are proposed at the heatmap's peaks, those that the text means; `point`: "
+        "Segment Anything's own favourite for the highest point. Default: `things` for `best`, `point` for `faithful`.",
     )
-    agreement: str = setting(
-        "correlation",
-        "`correlation` of mask and heat, or `contrast`: mean heat inside minus outside.",
+    sizes_by_area: bool | None = setting(
+        None,
+        "Size words are left out of the heatmap, and the areas of the things that the other words mean answer them. "
+        "Default: on for `best`.",
     )
-    iou_weight: float = setting(1.0, "Exponent of SAM's predicted IoU in that choice; 0 ignores it.")
-    suppress_rivals: bool = setting(True, "Hot regions without the chosen point count as background in that choice.")
-    negative_points: bool = setting(True, "Peaks on other hot regions prompt SAM as negative points.")
     # memory
     text_cache: int = setting(256, "Texts, expressions and magnets, whose embeddings are kept in memory.")
     text_cache_dir: str | None = setting(
@@ -176,10 +218,12 @@ class RefAMConfig:
         for name in ("resolution", "points", "text_cache", "image_cache"):
             value = getattr(self, name)
             _require(value is None or value >= 1, name, value, "a whole number of 1 or more")
-        for name in ("sink_share", "sink_variation", "iou_weight", "smoothing"):
+        for name in ("sink_share", "sink_variation", "smoothing"):
             value = getattr(self, name)
             _require(value is None or value >= 0, name, value, "a number of 0 or more")
-        _require(0 <= self.peak_ratio <= 1, "peak_ratio", self.peak_ratio, "a number from 0 to 1")
+        _require(
+            self.peak_ratio is None or 0 <= self.peak_ratio <= 1, "peak_ratio", self.peak_ratio, "a number from 0 to 1"
+        )
         _require(self.seed >= 0, "seed", self.seed, "a whole number of 0 or more")
         _require(
             self.timestep is None or 0 < self.timestep < 1,
@@ -218,10 +262,10 @@ class RefAMConfig:
 
     @property
     def preset(self) -> Preset:
-        """What a preset says, as it is used: this configuration's own, else the model's."""
-        default = TINY_PRESET if self.model == "tiny" else FLUX_PRESET
+        """What depends on model and method, as it is used: this configuration's own, else the method's, else the
+        model's."""
         own = {name: getattr(self, name) for name in Preset._fields if getattr(self, name) is not None}
-        return default._replace(**own)
+        return Preset(**{**MODELS["tiny" if self.model == "tiny" else "flux"], **METHODS[self.method], **own})
 
     @property
     def block_numbers(self) -> tuple[int, ...]:

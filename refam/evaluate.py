@@ -3,7 +3,7 @@
 Training draws its scenes from seeds of three numbers, evaluation from seeds of four: no scene can be in both.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from refam.errors import ExpressionError
 from refam.heatmap import Point
 from refam.picture import Picture
 from refam.pipeline import RefAM
-from refam.refine import propose
-from refam.synthetic.referrals import REFERRALS, Referral, refer
+from refam.synthetic.referrals import FURTHER_REFERRALS, REFERRALS, Referral, refer
 
 __all__ = ["ABLATIONS", "Outcome", "ablate", "evaluate_rendered", "intersection_over_union", "referrals", "summarise"]
 
 Mask = NDArray[np.bool_]
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 EVALUATION = 2509_22650  # marks evaluation's seeds
+BINS = 10
+KEPT = 0.95
+PRESENT = ("noun", "colour_noun")  # what "absent" leaves out
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -31,43 +34,39 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no noun phrase": {"noun_phrase": False},
     "words' maps summed": {"combine": "sum"},
     "no smoothing": {"smoothing": 0.0},
-    "no spatial bias": {"spatial_bias": False},
-    "no relation bias": {"relation_bias": False},
     "mean of probabilities": {"average": "probabilities"},
-    "one point": {"points": 1},
-    "mask chosen by SAM's own rating": {"choose_by_heatmap": False},
-    "nothing but the sum over words": {
-        "magnets": "",
-        "filter_sinks": False,
-        "noun_phrase": False,
-        "average": "probabilities",
-        "combine": "sum",
-        "smoothing": 0.0,
-        "spatial_bias": False,
-        "relation_bias": False,
-        "points": 1,
-        "choose_by_heatmap": False,
-    },
+    "size words in the heatmap": {"sizes_by_area": False},
+    "one peak": {"points": 1},
+    "a point alone": {"choice": "point"},
+    "a point, no spatial bias": {"choice": "point", "spatial_bias": False},
+    "a point, no relation bias": {"choice": "point", "relation_bias": False},
+    "REFAM_METHOD=faithful": {"method": "faithful"},
 }
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One expression's result: whether the point lies in the true mask, and the mask's overlap with it in pixels."""
+    """One expression's result: whether the point lies in the true mask, the mask's overlap with it in pixels, and the
+    score that was given."""
 
     kind: str
     pointed: bool
     intersection: int
     union: int
+    score: float
 
     @property
     def iou(self) -> float:
         return self.intersection / self.union if self.union else 1.0
 
+    @property
+    def right(self) -> bool:
+        """Whether this is what was meant: an IoU above 1/2."""
+        return self.iou > 1 / 2
 
-def referrals(seed: int, count: int) -> list[tuple[str, Referral]]:
+
+def referrals(seed: int, count: int, kinds: Sequence[str] = tuple(REFERRALS)) -> list[tuple[str, Referral]]:
     """`count` referrals with their kinds, the kinds taken in turn. The same seed gives the same scenes."""
-    kinds = tuple(REFERRALS)
     return [
         (kind, refer(np.random.default_rng((EVALUATION, seed, i, 0)), kind))
         for i in range(count)
@@ -78,21 +77,27 @@ def referrals(seed: int, count: int) -> list[tuple[str, Referral]]:
 def evaluate_rendered(
     refam: RefAM, untrained: RefAM, seed: int, count: int, progress: Progress = iter
 ) -> dict[str, Any]:
-    """Evaluate on `count` rendered scenes, with controls on the same scenes.
+    """Evaluate on `count` rendered scenes of the kinds of REFERRALS, with controls on the same scenes, and on as many
+    of each of the FURTHER_REFERRALS as of each of these.
 
     Controls: `wrong_text` reads the next scene's expression, `centre_point` and `random_object` prompt SAM with the
     image's centre and with a point on any one thing, `untrained` is the same architecture with random weights.
 
-    Returns pointing accuracy (point in the true mask), mean IoU and overall IoU (sum of intersections over sum of
-    unions), each in [0, 1]: for all, by kind and for each control.
+    Returns pointing accuracy (point in the true mask), the share of right masks (IoU above 1/2) with its standard
+    error, mean IoU and overall IoU (sum of intersections over sum of unions), each in [0, 1]: for all of REFERRALS, by
+    kind and for each control; and how well the score tells what is right, see `reliability` and `refused_if_absent`.
     """
     samples = referrals(seed, count)
+    further = referrals(seed, len(FURTHER_REFERRALS) * max(1, count // len(REFERRALS)), tuple(FURTHER_REFERRALS))
     rng = np.random.default_rng((EVALUATION, seed, 0, 1))
     outcomes: dict[str, list[Outcome]] = {
-        name: [] for name in ("default", "wrong_text", "centre_point", "random_object", "untrained")
+        name: [] for name in ("default", "further", "wrong_text", "centre_point", "random_object", "untrained")
     }
-    for i, (kind, referral) in enumerate(progress(samples)):
-        image, truth = referral.scene.image, referral.scene.things[referral.target].mask
+    for i, (kind, referral) in enumerate(progress([*samples, *further])):
+        image, truth = referral.scene.image, referral.truth
+        if i >= len(samples):
+            outcomes["further"].append(_segment(refam, kind, image, referral.expression, truth))
+            continue
         wrong = samples[(i + 1) % len(samples)][1].expression
         centre = Point(image.width / 2, image.height / 2)
         things = referral.scene.things
@@ -102,13 +107,15 @@ def evaluate_rendered(
         outcomes["centre_point"].append(_prompt(refam, kind, image, centre, truth))
         outcomes["random_object"].append(_prompt(refam, kind, image, somewhere, truth))
         outcomes["untrained"].append(_segment(untrained, kind, image, referral.expression, truth))
-    main = outcomes.pop("default")
+    main, texts = outcomes.pop("default"), outcomes.pop("further")
     return {
         **summarise(main),
         "seed": seed,
         "model_version": refam.config.model_version(),
-        "by_kind": _by_kind(main),
+        "by_kind": _by_kind([*main, *texts]),
         "controls": {name: summarise(rows) for name, rows in outcomes.items()},
+        "reliability": reliability([*main, *texts]),
+        "refused_if_absent": refused_if_absent([*main, *texts]),
     }
 
 
@@ -118,22 +125,53 @@ def ablate(refam: RefAM, seed: int, count: int, progress: Progress = iter) -> di
     table = {}
     for name, changes in progress(ABLATIONS.items()):
         variant = refam.with_settings(**changes)
-        rows = [
-            _segment(variant, kind, r.scene.image, r.expression, r.scene.things[r.target].mask) for kind, r in samples
-        ]
+        rows = [_segment(variant, kind, r.scene.image, r.expression, r.truth) for kind, r in samples]
         table[name] = {**summarise(rows), "by_kind": _by_kind(rows)}
     return table
 
 
-def summarise(outcomes: list[Outcome]) -> dict[str, Any]:
-    """{count, pointing_accuracy, mean_iou, overall_iou}, rounded to four places."""
+def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """{count, pointing_accuracy, right, standard_error of right, mean_iou, overall_iou}, rounded to four places."""
     union = sum(o.union for o in outcomes)
+    right = float(np.mean([o.right for o in outcomes]))
     return {
         "count": len(outcomes),
         "pointing_accuracy": round(float(np.mean([o.pointed for o in outcomes])), 4),
+        "right": round(right, 4),
+        "standard_error": round(float(np.sqrt(right * (1 - right) / len(outcomes))), 4),
         "mean_iou": round(float(np.mean([o.iou for o in outcomes])), 4),
         "overall_iou": round(sum(o.intersection for o in outcomes) / union, 4) if union else 1.0,
     }
+
+
+def reliability(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Whether the score is the chance to be right: in ten bins of equal width the number of outcomes, their mean score
+    and the share that is right; and the expected calibration error, the mean difference of the two."""
+    scores = np.array([o.score for o in outcomes])
+    right = np.array([o.right for o in outcomes])
+    numbers = np.clip((scores * BINS).astype(int), 0, BINS - 1)
+    bins = [
+        {
+            "count": int(inside.sum()),
+            "score": round(float(scores[inside].mean()), 4),
+            "right": round(float(right[inside].mean()), 4),
+        }
+        for number in range(BINS)
+        if (inside := numbers == number).any()
+    ]
+    error = sum(each["count"] * abs(each["score"] - each["right"]) for each in bins) / len(outcomes)
+    return {"bins": bins, "error": round(float(error), 4)}
+
+
+def refused_if_absent(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """How many absent things a least score tells, which keeps KEPT of the things of the same kinds that are present:
+    {least_score, share}. Nothing where either is missing."""
+    present = [o.score for o in outcomes if o.kind in PRESENT]
+    absent = np.array([o.score for o in outcomes if o.kind == "absent"])
+    if not present or not absent.size:
+        return {}
+    least = float(np.quantile(present, 1 - KEPT))
+    return {"least_score": round(least, 4), "share": round(float((absent < least).mean()), 4)}
 
 
 def intersection_over_union(a: Mask, b: Mask) -> float:
@@ -142,29 +180,33 @@ def intersection_over_union(a: Mask, b: Mask) -> float:
     return int((a & b).sum()) / union if union else 1.0
 
 
-def _by_kind(outcomes: list[Outcome]) -> dict[str, Any]:
+def _by_kind(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     kinds = dict.fromkeys(o.kind for o in outcomes)
     return {kind: summarise([o for o in outcomes if o.kind == kind]) for kind in kinds}
 
 
 def _segment(refam: RefAM, kind: str, image: Image, expression: str, truth: Mask) -> Outcome:
-    result = refam.segment(image, expression)
-    return _outcome(kind, result.grounding.points[0], result.mask, truth)
+    try:
+        result = refam.segment(image, expression)
+    except ExpressionError:  # refused, as by REFAM_METHOD=faithful what must be counted
+        return Outcome(kind, pointed=False, intersection=0, union=int(truth.sum()), score=0.0)
+    return _outcome(kind, result.grounding.points[0], result.mask, truth, result.score)
 
 
 def _prompt(refam: RefAM, kind: str, image: Image, point: Point, truth: Mask) -> Outcome:
     """SAM's own favourite for one point; an empty mask where there is none."""
     picture = Picture.of(image, refam.side)
-    candidates = propose(picture, [point], refam.sam, refam.config) if refam.sam else []
-    if not (refam.sam and candidates):
-        return _outcome(kind, point, np.zeros_like(truth), truth)
-    favourite = max(candidates, key=lambda candidate: candidate.predicted_iou)
-    return _outcome(kind, point, refam.sam.full_mask(favourite, picture.size), truth)
+    candidates = refam.sam.candidates(picture, [point]) if refam.sam else []
+    found = [candidate for candidate in candidates if candidate.coarse.any()]
+    if not (refam.sam and found):
+        return _outcome(kind, point, np.zeros_like(truth), truth, 0.0)
+    favourite = max(found, key=lambda candidate: candidate.predicted_iou)
+    return _outcome(kind, point, refam.sam.full_mask(favourite, picture.size), truth, favourite.predicted_iou)
 
 
-def _outcome(kind: str, point: Point, mask: Mask, truth: Mask) -> Outcome:
+def _outcome(kind: str, point: Point, mask: Mask, truth: Mask, score: float) -> Outcome:
     pointed = bool(truth[min(int(point.y), truth.shape[0] - 1), min(int(point.x), truth.shape[1] - 1)])
-    return Outcome(kind, pointed, int((mask & truth).sum()), int((mask | truth).sum()))
+    return Outcome(kind, pointed, int((mask & truth).sum()), int((mask | truth).sum()), score)
 
 
 def _point_on(mask: Mask, rng: np.random.Generator) -> Point:

@@ -27,6 +27,8 @@ MASK_OPACITY = 0.55
 ROLE_COLOURS = {
     Role.WORD: "tab:green",
     Role.SIDE: "tab:olive",
+    Role.SIZE: "tab:olive",
+    Role.UNKNOWN: "tab:red",
     Role.STOP: "tab:gray",
     Role.MAGNET: "tab:pink",
     Role.END: "tab:gray",
@@ -34,13 +36,13 @@ ROLE_COLOURS = {
 }
 
 
-def overlay(image: Image.Image, expression: str, result: Segmentation) -> Figure:
-    """One row: input, heatmap with the points, mask with its score."""
+def overlay(image: Image.Image, expression: str, grounding: Grounding, mask: NDArray[np.bool_], score: float) -> Figure:
+    """One row: input, heatmap with the points, mask [H, W] with its score."""
     figure, axes = _grid(1, 3, 1.5 * PANEL, image)
     picture = np.array(image.convert("RGB"))
     _show_picture(axes[0], picture, "input")
-    _show_heat(axes[1], picture, result.grounding.heatmap, "heatmap and points", result.grounding.points)
-    _show_mask(axes[2], picture, result, f"mask, score {result.score:.2f}")
+    _show_heat(axes[1], picture, grounding.heatmap, "heatmap and points", grounding.points)
+    _show_mask(axes[2], picture, mask, f"mask, score {score:.2f}")
     figure.suptitle(f"“{expression}”")
     return figure
 
@@ -59,7 +61,7 @@ def explanation(image: Image.Image, expression: str, result: Segmentation, witho
     _show_heat(axes[1], picture, without_magnets.heatmap, "heatmap without magnets", without_magnets.points[:1])
     _show_heat(axes[2], picture, grounding.heatmap, "heatmap", grounding.points[:1])
     _show_heat(axes[3], picture, grounding.focus, "biased heatmap, points", grounding.points)
-    _show_mask(axes[4], picture, result, f"mask, score {result.score:.2f}")
+    _show_mask(axes[4], picture, result.mask, f"mask, score {result.score:.2f}")
     _list_marks(axes[5])
     parts = zip(grounding.tokens, grounding.maps, shares(grounding.maps), strict=True)
     for panel, (token, token_map, share) in zip(axes[COLUMNS:], parts, strict=False):
@@ -104,8 +106,8 @@ def _show_heat(
     axes.set_title(title, fontsize=9)
 
 
-def _show_mask(axes: Axes, picture: NDArray[np.uint8], result: Segmentation, title: str) -> None:
-    painted = tinted(picture.astype(np.float32), result.mask, MASK_COLOUR, MASK_OPACITY, outside=0.6)
+def _show_mask(axes: Axes, picture: NDArray[np.uint8], mask: NDArray[np.bool_], title: str) -> None:
+    painted = tinted(picture.astype(np.float32), mask, MASK_COLOUR, MASK_OPACITY, outside=0.6)
     axes.imshow(painted.astype(np.uint8))
     axes.set_title(title, fontsize=9)
 

@@ -1,6 +1,6 @@
 """Token maps -> heatmap -> points: filter, combine, bias, peaks. Maps are [h, w] arrays, row 0 on top."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +10,22 @@ from skimage.filters import gaussian, threshold_otsu
 from skimage.measure import label
 
 from refam.config import RefAMConfig
-from refam.phrase import Direction, Phrase
+from refam.language.phrase import Direction, Phrase, Thing
+from refam.layout import Extent, relation_weight, side_weight
 from refam.text import Role, Token
 
-__all__ = ["Point", "bias", "combine", "find_points", "hot_regions", "keep", "normalise", "without_rivals"]
+__all__ = [
+    "Heat",
+    "Point",
+    "bias",
+    "combine",
+    "find_points",
+    "heat_of",
+    "hot_regions",
+    "keep",
+    "normalise",
+    "without_rivals",
+]
 
 Heat = NDArray[np.float32]
 
@@ -36,28 +48,41 @@ class Point:
 
 
 def keep(tokens: Sequence[Token], phrase: Phrase, config: RefAMConfig) -> list[bool]:
-    """Which tokens' maps make the heatmap.
+    """Which tokens' maps make the target's heatmap.
 
-    The filters drop roles, sinks and words beyond the noun phrase. Should nothing be left, the sinks come back, then
-    the words beyond the noun phrase, then the words for sides.
+    The filters drop roles, sinks and words beyond the noun phrase; words that the model does not know, and those that
+    say what the target is not, are always dropped. Should nothing be left, the sinks come back.
     """
     dropped = {
+        Role.UNKNOWN: True,
         Role.STOP: config.filter_stop_words,
         Role.SIDE: config.filter_sides,
+        Role.SIZE: config.preset.sizes_by_area,
         Role.END: config.filter_ends,
         Role.BARE: config.filter_ends,
         Role.MAGNET: config.filter_magnets,
     }
-    by_role = [not dropped.get(token.role, False) for token in tokens]
-    not_sink = [not (config.filter_sinks and token.sink) for token in tokens]
-    in_phrase = [not config.noun_phrase or token.word is None or token.word in phrase.target for token in tokens]
-    attempts = (
-        [all(flags) for flags in zip(by_role, not_sink, in_phrase, strict=True)],
-        [all(flags) for flags in zip(by_role, in_phrase, strict=True)],
-        by_role,
-        [token.role in (Role.WORD, Role.SIDE) for token in tokens],
-    )
-    return next((kept for kept in attempts if any(kept)), [True] * len(tokens))
+
+    def in_phrase(token: Token) -> bool:
+        if token.word is None or not config.noun_phrase:
+            return True
+        return token.word in (phrase.target.words if token.role is Role.WORD else phrase.head)
+
+    flags = [
+        not dropped.get(token.role, False) and in_phrase(token) and token.word not in phrase.target.lacking
+        for token in tokens
+    ]
+    without_sinks = [
+        flag and not (config.filter_sinks and token.sink) for flag, token in zip(flags, tokens, strict=True)
+    ]
+    return without_sinks if any(without_sinks) else flags
+
+
+def heat_of(words: Set[int], maps: Heat, tokens: Sequence[Token], config: RefAMConfig) -> Heat | None:
+    """Heatmap [h, w] of some words, by their indices; None if the model knows none of them. maps: [N, h, w], the N
+    tokens' maps."""
+    kept = [token.role is Role.WORD and token.word in words for token in tokens]
+    return combine(maps[kept], config) if any(kept) else None
 
 
 def combine(maps: Heat, config: RefAMConfig) -> Heat:
@@ -80,64 +105,38 @@ def normalise(heat: Heat) -> Heat:
     return (heat - low) / (high - low) if high > low else np.zeros_like(heat)
 
 
-def bias(heatmap: Heat, maps: Heat, tokens: Sequence[Token], phrase: Phrase, config: RefAMConfig) -> Heat:
-    """The heatmap as the choice of the point sees it, in [0, 1]: stretched, and multiplied by a ramp for each position
-    and for the relation that the expression names. maps: [N, h, w], the N tokens' maps."""
+def bias(heatmap: Heat, maps: Heat, tokens: Sequence[Token], thing: Thing, config: RefAMConfig) -> Heat:
+    """A thing's heatmap as the choice of its point sees it, in [0, 1]: stretched, and multiplied by a ramp for each
+    side and relation that the expression names. maps: [N, h, w], the N tokens' maps."""
+    height, width = heatmap.shape
+    x = ((np.arange(width) + 0.5) / width).astype(np.float32)[None, :]
+    y = ((np.arange(height) + 0.5) / height).astype(np.float32)[:, None]
     focus = normalise(heatmap)
     if config.spatial_bias:
-        for direction in phrase.positions:
-            focus = focus * _side_ramp(direction, phrase.positions, heatmap.shape)
-    if config.relation_bias and phrase.relation is not None:
-        of_anchor = [token.role is Role.WORD and token.word in phrase.relation.anchor for token in tokens]
-        if any(of_anchor):
-            anchor = np.unravel_index(combine(maps[of_anchor], config).argmax(), heatmap.shape)
-            focus = focus * _relation_ramp(phrase.relation.direction, anchor, heatmap.shape)
+        sides = [rank.by for rank in thing.ranks if isinstance(rank.by, Direction)]
+        for rank in thing.ranks:
+            if isinstance(rank.by, Direction):
+                focus = focus * _perhaps_not(side_weight(rank.by, x, y, sides), rank.negated)
+    if config.preset.relation_bias:
+        for relation in thing.relations:
+            anchors = [place for anchor in relation.anchors for place in _peak(anchor, maps, tokens, config)]
+            if anchors:
+                focus = focus * _perhaps_not(relation_weight(relation.direction, x, y, anchors), relation.negated)
     return focus.astype(np.float32)
 
 
-def _axes(shape: tuple[int, ...]) -> tuple[Heat, Heat]:
-    """Cell centres from 0 (left, top) to 1 (right, bottom): x as [1, w], y as [h, 1]."""
-    height, width = shape
-    x = (np.arange(width) + 0.5) / width
-    y = (np.arange(height) + 0.5) / height
-    return x[None, :].astype(np.float32), y[:, None].astype(np.float32)
+def _perhaps_not(weight: Heat, negated: bool) -> Heat:
+    return 1 - weight if negated else weight
 
 
-def _side_ramp(direction: Direction, positions: Sequence[Direction], shape: tuple[int, ...]) -> Heat:
-    """Weight in [0, 1] that falls linearly with the distance from a side of the picture, or from its middle. Beside
-    another position, "middle" speaks of the axis that the other leaves open."""
-    x, y = _axes(shape)
-    match direction:
-        case Direction.LEFT:
-            return 1 - x
-        case Direction.RIGHT:
-            return x
-        case Direction.TOP:
-            return 1 - y
-        case Direction.BOTTOM:
-            return y
-    ramp = np.ones(shape, dtype=np.float32)
-    if not {Direction.LEFT, Direction.RIGHT} & set(positions):
-        ramp = ramp * (1 - np.abs(2 * x - 1))
-    if not {Direction.TOP, Direction.BOTTOM} & set(positions):
-        ramp = ramp * (1 - np.abs(2 * y - 1))
-    return ramp
-
-
-def _relation_ramp(direction: Direction, anchor: Sequence[np.intp], shape: tuple[int, ...]) -> Heat:
-    """Weight in [0, 1], 1/2 at the anchor's cell (row, column), rising linearly towards the side meant; for "near",
-    1 at the anchor and falling with the distance from it."""
-    x, y = _axes(shape)
-    row, column = anchor
-    dx, dy = x - x[0, column], y - y[row, 0]
-    ramps: dict[Direction, Heat] = {
-        Direction.LEFT: 0.5 - dx,
-        Direction.RIGHT: 0.5 + dx,
-        Direction.TOP: 0.5 - dy,
-        Direction.BOTTOM: 0.5 + dy,
-        Direction.NEAR: 1 - np.hypot(dx, dy),
-    }
-    return ramps[direction].clip(0, 1)
+def _peak(anchor: Thing, maps: Heat, tokens: Sequence[Token], config: RefAMConfig) -> list[Extent]:
+    """The cell where an anchor is, if the model knows its name."""
+    heat = heat_of(anchor.words, maps, tokens, config)
+    if heat is None:
+        return []
+    row, column = np.unravel_index(bias(heat, maps, tokens, anchor, config).argmax(), heat.shape)
+    x, y = (float(column) + 0.5) / heat.shape[1], (float(row) + 0.5) / heat.shape[0]
+    return [Extent(x, y, x, y)]
 
 
 def hot_regions(focus: Heat) -> NDArray[np.intp]:
@@ -148,10 +147,10 @@ def hot_regions(focus: Heat) -> NDArray[np.intp]:
     return regions
 
 
-def without_rivals(focus: Heat) -> Heat:
-    """The focus with every hot region but the highest point's at the level of the background, its median."""
+def without_rivals(focus: Heat, cell: tuple[int, int]) -> Heat:
+    """The focus with every hot region but that of a cell (row, column) at the level of the background, its median."""
     regions = hot_regions(focus)
-    rival = (regions > 0) & (regions != regions.flat[focus.argmax()])
+    rival = (regions > 0) & (regions != regions[cell])
     return np.where(rival, np.median(focus[regions == 0]), focus).astype(np.float32)
 
 

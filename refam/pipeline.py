@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -13,20 +14,23 @@ from PIL.Image import Image
 from refam.backbones import Backbone
 from refam.backbones.registry import load_backbone
 from refam.cache import LRUCache
+from refam.choice import Chooser
 from refam.clicks import Clicks, click_prompts, clicked_focus
+from refam.confidence import ALONE, Signals, confidence, margin, presence
 from refam.config import RefAMConfig
 from refam.errors import ClickError, DeviceError, ExpressionError
 from refam.faults import device_faults
-from refam.heatmap import Point, bias, combine, find_points, keep
-from refam.phrase import Phrase
+from refam.heatmap import Point, bias, combine, find_points, heat_of, keep
 from refam.picture import Picture
 from refam.precision import is_half
-from refam.refine import best_candidate, best_clicked, propose, score, threshold_mask
+from refam.proposals import PointProposer, Proposer, RegionProposer, Sought
+from refam.refine import best_clicked, score, threshold_mask, to_grid
 from refam.sam import Candidate, SegmentAnything
 from refam.sinks import find_sinks
 from refam.text import Text, Token, read_text
 from refam.tiny import FLUX_FOLDER
 
+Mask = NDArray[np.bool_]
 __all__ = ["Grounding", "RefAM", "Segmentation", "Selection", "choose_device"]
 
 
@@ -38,10 +42,10 @@ class Grounding:
         tokens: the N text tokens with their roles: which are sinks, and which are kept.
         maps: [N, h, w] float32, each token's attention over the patches; they sum to 1 in every patch.
         heatmap: [h, w] float32, the kept maps combined.
-        focus: [h, w] float32 in [0, 1], the heatmap stretched and biased towards the positions and the relation that
-            the expression names. It chooses the points and the mask.
-        points: peaks of the focus in image pixels; the first is the chosen one.
-        phrase: what the expression says.
+        focus: [h, w] float32 in [0, 1], the heatmap stretched and biased towards the positions and the relations that
+            the expression names.
+        points: peaks of the focus in image pixels; the first is the highest.
+        text: what the transformer read, and what it says.
     """
 
     tokens: list[Token]
@@ -49,25 +53,39 @@ class Grounding:
     heatmap: NDArray[np.float32]
     focus: NDArray[np.float32]
     points: list[Point]
-    phrase: Phrase
+    text: Text
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """The mask of what an expression refers to.
+    """The masks of what an expression refers to.
 
     Attributes:
-        grounding: what led to it.
-        mask: [H, W] bool, at the image's size.
-        score: in [0, 1]: the mask's correlation with the focus, times the IoU that SAM predicts for it.
-        candidates: SAM's masks it was chosen from; empty where the heatmap was thresholded, since there is no SAM or it
-            found nothing.
+        grounding: what led to them.
+        masks: each [H, W] bool, at the image's size: one for each thing that is meant, or none.
+        size: (width, height) of the image.
+        signals: what tells whether they are right.
+        warnings: what of the expression was not understood.
     """
 
     grounding: Grounding
-    mask: NDArray[np.bool_]
-    score: float
-    candidates: list[Candidate]
+    masks: list[Mask]
+    size: tuple[int, int]
+    signals: Signals
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def score(self) -> float:
+        """In [0, 1], how sure it is that this is what is meant: see `refam.confidence`."""
+        return confidence(self.signals) if self.masks else 0.0
+
+    @cached_property
+    def mask(self) -> Mask:
+        """[H, W] bool: all masks as one."""
+        mask = np.zeros(self.size[::-1], dtype=bool)
+        for each in self.masks:
+            mask |= each
+        return mask
 
 
 @dataclass(frozen=True)
@@ -80,12 +98,19 @@ class Selection:
         score: in [0, 1]: the IoU that SAM predicts, times the mask's correlation with the focus, if there is one.
         candidates: SAM's masks it was chosen from; empty where the heatmap was thresholded, since there is no SAM or it
             found nothing.
+        warnings: what of the expression was not understood.
     """
 
     focus: NDArray[np.float32] | None
-    mask: NDArray[np.bool_]
+    mask: Mask
     score: float
     candidates: list[Candidate]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def masks(self) -> list[Mask]:
+        """The mask, as a Segmentation has them."""
+        return [self.mask]
 
 
 class RefAM:
@@ -96,6 +121,7 @@ class RefAM:
         self.config = config
         self.backbone = backbone
         self.sam = sam
+        self._proposer: Proposer = PointProposer(sam, config) if sam else RegionProposer(config)
         self._groundings: LRUCache[Grounding] = LRUCache(config.image_cache)
 
     @classmethod
@@ -126,6 +152,7 @@ class RefAM:
         """Forget what is kept of images and texts, and give the device's unused memory back."""
         self._groundings.clear()
         self.backbone.forget()
+        self._proposer.forget()
         if self.sam:
             self.sam.forget()
         if torch.cuda.is_available():
@@ -171,23 +198,67 @@ class RefAM:
         tokens = [replace(token, kept=flag) for token, flag in zip(tokens, kept, strict=True)]
 
         heatmap = combine(maps[kept], config)
-        focus = bias(heatmap, maps, tokens, text.phrase, config)
-        points = find_points(focus, picture.size, config.points, config.peak_ratio)
-        return Grounding(tokens, maps, heatmap, focus, points, text.phrase)
+        focus = bias(heatmap, maps, tokens, text.phrase.target, config)
+        points = find_points(focus, picture.size, config.preset.points, config.preset.peak_ratio)
+        return Grounding(tokens, maps, heatmap, focus, points, text)
 
     @device_faults()
     def segment(self, image: Image | Picture, expression: str) -> Segmentation:
-        """Mask of what the expression refers to. Raises ExpressionError, DeviceMemoryError, DeviceBrokenError."""
+        """Masks of what the expression refers to. Raises ExpressionError, DeviceMemoryError, DeviceBrokenError."""
         picture = self._picture(image)
         grounding = self.ground(picture, expression)
-        focus, points = grounding.focus, grounding.points
-        candidates = propose(picture, points, self.sam, self.config) if self.sam else []
-        if not (self.sam and candidates):
-            mask = threshold_mask(focus, points[0], picture.size)
-            return Segmentation(grounding, mask, score(mask, focus), [])
-        best = best_candidate(candidates, focus, self.config)
-        trust = score(best.mask, focus, best.predicted_iou)
-        return Segmentation(grounding, self.sam.full_mask(best, picture.size), trust, candidates)
+        if self.config.preset.choice == "point":
+            return self._segment_at_point(picture, grounding)
+        proposals = self._proposer.propose(picture, self._sought(grounding))
+        if not proposals:
+            return self._segment_by_threshold(picture, grounding)
+        target = grounding.text.phrase.target
+        chooser = Chooser([each.mask for each in proposals], grounding.maps, grounding.tokens, self.config)
+        chosen = chooser.choose(target, grounding.heatmap)
+        signals = Signals(0.0, 0.0)
+        if chosen.indices:
+            present = presence(chooser.covers[chosen.indices[0]], grounding.maps, grounding.tokens, target)
+            signals = Signals(present, margin(chosen.values, chosen.indices))
+        return self._segmentation(grounding, picture, [proposals[index].draw() for index in chosen.indices], signals)
+
+    def _sought(self, grounding: Grounding) -> list[Sought]:
+        """What must be proposed to answer an expression: its target, anchors, and what it leaves out."""
+        phrase, maps, tokens = grounding.text.phrase, grounding.maps, grounding.tokens
+        target, *others = phrase.target.and_others()
+        heats = [(target, grounding.heatmap)]
+        heats += [
+            (each, heat) for each in others if (heat := heat_of(each.words, maps, tokens, self.config)) is not None
+        ]
+        return [Sought(phrase.name_of(thing), heat) for thing, heat in heats]
+
+    def _segment_at_point(self, picture: Picture, grounding: Grounding) -> Segmentation:
+        """As the paper does it: the highest point prompts Segment Anything, whose own favourite it is."""
+        if not grounding.text.phrase.target.is_one:
+            raise ExpressionError(
+                "REFAM_CHOICE is 'point', as with REFAM_METHOD=faithful, which finds one thing: it neither counts nor "
+                "leaves anything out. Set it to 'things', or describe one thing by what and where it is."
+            )
+        candidates = self.sam.candidates(picture, grounding.points[:1]) if self.sam else []
+        found = [candidate for candidate in candidates if candidate.coarse.any()]
+        if not (self.sam and found):
+            return self._segment_by_threshold(picture, grounding)
+        best = max(found, key=lambda candidate: candidate.predicted_iou)
+        return self._segment_one(picture, grounding, best.coarse, self.sam.full_mask(best, picture.size))
+
+    def _segment_by_threshold(self, picture: Picture, grounding: Grounding) -> Segmentation:
+        mask = threshold_mask(grounding.focus, grounding.points[0], picture.size)
+        return self._segment_one(picture, grounding, mask, mask)
+
+    def _segment_one(self, picture: Picture, grounding: Grounding, coarse: Mask, mask: Mask) -> Segmentation:
+        """A single mask that nothing was compared with. coarse: it at any size."""
+        cover = to_grid(coarse, grounding.heatmap.shape)
+        present = presence(cover, grounding.maps, grounding.tokens, grounding.text.phrase.target)
+        return self._segmentation(grounding, picture, [mask], Signals(present, ALONE))
+
+    def _segmentation(
+        self, grounding: Grounding, picture: Picture, masks: list[Mask], signals: Signals
+    ) -> Segmentation:
+        return Segmentation(grounding, masks, picture.size, signals, _warnings(grounding.text))
 
     @device_faults()
     def select(self, image: Image | Picture, clicks: Clicks, expression: str | None = None) -> Selection:
@@ -198,7 +269,9 @@ class RefAM:
         """
         config, picture = self.config, self._picture(image)
         focus = clicked_focus(self.ground(picture, expression).focus, clicks, picture.size) if expression else None
-        peaks = [] if focus is None else find_points(focus, picture.size, config.points, config.peak_ratio)
+        peaks = (
+            [] if focus is None else find_points(focus, picture.size, config.preset.points, config.preset.peak_ratio)
+        )
         prompts = click_prompts(clicks, [peak for peak in peaks if peak.on_target])
         if not prompts:
             raise ClickError("The clicks only say where the mask is not; click also on what it holds, or describe it.")
@@ -210,13 +283,20 @@ class RefAM:
         candidates = [
             candidate for prompt in prompts for candidate in self.sam.candidates(picture, prompt.points, prompt.box)
         ]
-        best = best_clicked(candidates, clicks, picture.size, focus, config)
+        best = best_clicked(candidates, clicks, picture.size, focus)
         trust = best.predicted_iou
         confidence = float(np.clip(trust, 0, 1)) if focus is None else score(best.mask, focus, trust)
         return Selection(focus, self.sam.full_mask(best, picture.size), confidence, candidates)
 
     def _picture(self, image: Image | Picture) -> Picture:
         return image if isinstance(image, Picture) else Picture.of(image, self.side)
+
+
+def _warnings(text: Text) -> tuple[str, ...]:
+    if not text.unknown:
+        return ()
+    words = ", ".join(repr(word) for word in text.unknown)
+    return (f"The model does not know {words}, and looked for the rest alone.",)
 
 
 def choose_device(name: str) -> torch.device:

@@ -2,9 +2,11 @@
 
 import json
 import logging
+import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Self
@@ -45,14 +47,31 @@ class Candidate:
     """One of SAM's answers.
 
     Attributes:
-        mask: [h, w] bool over the whole image, whose longer side is that of SAM's input.
+        coarse: [h, w] bool over the whole image, as fine as SAM's decoder draws it: a quarter of its input each way.
         predicted_iou: the IoU that SAM itself predicts for it.
-        logits: [h, w] float32, on SAM's device; the mask is where they are above SAM's threshold.
+        low: [l, l] float32 on SAM's device, the decoder's logits over SAM's square input of `side` pixels, of which the
+            image covers `shape`, (height, width). The mask is where they are above the threshold.
     """
 
-    mask: NDArray[np.bool_]
+    coarse: NDArray[np.bool_]
     predicted_iou: float
-    logits: Tensor = field(repr=False)
+    low: Tensor
+    side: int
+    shape: tuple[int, int]
+    threshold: float
+
+    @property
+    def logits(self) -> Tensor:
+        """[h, w] float32 on SAM's device, over the whole image at the size of SAM's input; the mask is where they are
+        above SAM's threshold."""
+        height, width = self.shape
+        return _interpolated(self.low[None], (self.side, self.side))[0, :height, :width]
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """[h, w] bool over the whole image, whose longer side is that of SAM's input."""
+        mask: NDArray[np.bool_] = (self.logits > self.threshold).cpu().numpy()
+        return mask
 
 
 @dataclass(frozen=True)
@@ -122,13 +141,12 @@ class SegmentAnything:
     @torch.inference_mode()
     def candidates(self, picture: Picture, points: Sequence[Point], box: Box | None = None) -> list[Candidate]:
         """SAM's masks for one prompt: points, positive where the target is and negative on rivals, a box, or both."""
-        with fast_fp32(self._half):
-            embedding = self._embeddings.get(picture.key, lambda: self._embed(picture))
-            low, ious = self._decode(embedding, picture.size, points, box)
-        height, width = embedding.shape
-        logits = _interpolated(low, (self.side, self.side))[:, :height, :width]
-        masks = (logits > self._model.mask_threshold).cpu().numpy()
-        return [Candidate(*parts) for parts in zip(masks, ious.tolist(), logits, strict=True)]
+        return self._answers(picture, [points], box)[0]
+
+    @torch.inference_mode()
+    def candidates_of_each(self, picture: Picture, points: Sequence[Point]) -> list[list[Candidate]]:
+        """SAM's masks for each of some points alone, at least one, decoded together."""
+        return self._answers(picture, [[point] for point in points], None)
 
     @torch.inference_mode()
     def full_mask(self, candidate: Candidate, size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -139,28 +157,49 @@ class SegmentAnything:
         (width, height), coarse = size, candidate.mask
         mask = np.zeros((height, width), dtype=bool)
         if coarse.any():
+            logits = candidate.logits
             rows = _reach(np.flatnonzero(coarse.any(axis=1)), coarse.shape[0], height)
             columns = _reach(np.flatnonzero(coarse.any(axis=0)), coarse.shape[1], width)
             step = max(1, BAND // (columns.stop - columns.start))
             for top in range(rows.start, rows.stop, step):
                 band = slice(top, min(top + step, rows.stop))
-                logits = _window(candidate.logits, (height, width), band, columns)
-                mask[band, columns] = (logits > self._model.mask_threshold).cpu().numpy()
+                part = _window(logits, (height, width), band, columns)
+                mask[band, columns] = (part > self._model.mask_threshold).cpu().numpy()
         return mask
 
+    def _answers(self, picture: Picture, prompts: Sequence[Sequence[Point]], box: Box | None) -> list[list[Candidate]]:
+        """For each prompt, of equally many points, SAM's masks; a box belongs to a single one."""
+        with fast_fp32(self._half):
+            embedding = self._embeddings.get(picture.key, lambda: self._embed(picture))
+            low, ious = self._decode(embedding, picture.size, prompts, box)
+        threshold = float(self._model.mask_threshold)
+        height, width = (max(1, math.ceil(length * low.shape[-1] / self.side)) for length in embedding.shape)
+        coarse = (low[..., :height, :width] > threshold).cpu().numpy()
+        return [
+            [
+                Candidate(mask, iou, logits.clone(), self.side, embedding.shape, threshold)
+                for mask, iou, logits in zip(*parts, strict=True)
+            ]
+            for parts in zip(coarse, ious.tolist(), low, strict=True)
+        ]
+
     def _decode(
-        self, embedding: _Embedding, size: tuple[int, int], points: Sequence[Point], box: Box | None
+        self, embedding: _Embedding, size: tuple[int, int], prompts: Sequence[Sequence[Point]], box: Box | None
     ) -> tuple[Tensor, Tensor]:
-        """Logits [3, h, w] of the decoder, over the padded square, and the IoUs [3] that it predicts."""
+        """Logits [B, 3, h, w] of the decoder for B prompts, over the padded square, and the IoUs [B, 3] that it
+        predicts."""
         model = self._model
-        corners = [(box.left, box.top), (box.right, box.bottom)] if box else []
-        places = torch.tensor([*((point.x, point.y) for point in points), *corners], dtype=torch.float64)
         scale = torch.tensor([embedding.shape[1] / size[0], embedding.shape[0] / size[1]], dtype=torch.float64)
-        coordinates = (places * scale).float().to(model.device)[None]  # [1, points, xy]
-        labels = torch.tensor([[int(point.on_target) for point in points]], device=model.device)
+
+        def scaled(places: list[Any]) -> Tensor:
+            return (torch.tensor(places, dtype=torch.float64) * scale).float().to(model.device)
+
+        labels = torch.tensor([[int(point.on_target) for point in points] for points in prompts], device=model.device)
         sparse, dense = model.prompt_encoder(
-            points=(coordinates[:, : len(points)], labels) if points else None,
-            boxes=coordinates[:, len(points) :].reshape(1, 4) if box else None,
+            points=(scaled([[(point.x, point.y) for point in points] for points in prompts]), labels)
+            if prompts[0]
+            else None,
+            boxes=scaled([(box.left, box.top), (box.right, box.bottom)]).reshape(1, 4) if box else None,
             masks=None,
         )
         logits, ious = model.mask_decoder(
@@ -170,7 +209,7 @@ class SegmentAnything:
             dense_prompt_embeddings=dense,
             multimask_output=True,
         )
-        return logits[0], ious[0]
+        return logits, ious
 
     def _embed(self, picture: Picture) -> _Embedding:
         pixels = self._prepared.take(picture.key, lambda: self._pixels(picture))

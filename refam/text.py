@@ -1,25 +1,32 @@
 """Expression and magnets -> text tokens, each with the role it plays in the heatmap."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from refam.backbones import Piece
 from refam.errors import ExpressionError
-from refam.phrase import Phrase, is_stop_word, read_phrase
+from refam.language.cursor import find_words
+from refam.language.phrase import Phrase
+from refam.language.reading import read_phrase
+from refam.language.vocabulary import is_plural, is_stop_word, singulars
 
 __all__ = ["Role", "Text", "Token", "choose_magnets", "read_text"]
 
 MAX_TOKENS = 512  # the longest text that FLUX was trained on
 MAX_CHARACTERS = 4096  # refused before tokenizing, which takes long for a text of megabytes
+SHORT_WORD = 2  # letters; a longer word that falls into single letters is none that the model knows
 
 
 class Role(StrEnum):
-    """What a token is: part of a content word, of a word for a side ("left"), of a stop word or of a magnet; the end
-    mark `</s>`; or a bare piece, which has no letter or digit of its own."""
+    """What a token is: part of a content word, of a word for a side ("left") or a size ("big"), of a word that the
+    model does not know, of a stop word or of a magnet; the end mark `</s>`; or a bare piece, which has no letter or
+    digit of its own."""
 
     WORD = "word"
     SIDE = "side"
+    SIZE = "size"
+    UNKNOWN = "unknown"
     STOP = "stop word"
     MAGNET = "magnet"
     END = "end"
@@ -47,19 +54,27 @@ class Token:
 
 @dataclass(frozen=True)
 class Text:
-    """What the transformer reads: the lower-cased expression and the magnets, each encoded apart; the tokens of all in
-    order; and what the expression says."""
+    """What the transformer reads.
+
+    Attributes:
+        strings: the phrase's text and the magnets, each encoded apart.
+        tokens: those of all strings, in order.
+        phrase: what the expression says.
+        unknown: words that matter and that the model does not know; they are not looked for.
+    """
 
     strings: tuple[str, ...]
     tokens: tuple[Token, ...]
     phrase: Phrase
+    unknown: tuple[str, ...]
 
 
 def read_text(expression: str, tokenize: Callable[[str], list[Piece]], magnets: str = "", colours: str = "") -> Text:
-    """Tokenize an expression and its magnets, each as a string of its own with its own end mark.
+    """Read an expression, and tokenize it and its magnets, each as a string of its own with its own end mark.
 
     magnets, colours: words separated by spaces, see `choose_magnets`.
-    Raises ExpressionError for an expression that is no string, empty, without a content word, or too long.
+    Raises ExpressionError for an expression that is no string, empty, too long, that names no thing or none in words
+    that the model knows, or that cannot be answered; see `read_phrase`.
     """
     if not isinstance(expression, str):
         raise ExpressionError(f"The expression is of type {type(expression).__name__}; give a string.")
@@ -68,19 +83,24 @@ def read_text(expression: str, tokenize: Callable[[str], list[Piece]], magnets: 
         raise ExpressionError("The expression is empty; say what to look for, such as 'the red ball on the left'.")
     if len(lowered) > MAX_CHARACTERS:
         raise ExpressionError(f"The expression has {len(lowered)} characters; shorten it to {MAX_CHARACTERS} or less.")
-    phrase = read_phrase(lowered)
-    if all(is_stop_word(word.text) for word in phrase.words):
+    if all(is_stop_word(word.text) for word in find_words(lowered)):
         raise ExpressionError(f"No word in {expression!r} names a thing; say what to look for, such as 'the red ball'.")
 
-    strings = (lowered, *choose_magnets(phrase, magnets, colours))
-    tokens = [_expression_token(piece, phrase) for piece in tokenize(lowered)]
+    phrase = _with_plurals_known(read_phrase(lowered), tokenize)
+    pieces = tokenize(phrase.text)
+    unknown = _unknown_words(phrase, pieces)
+    _check_known(phrase, unknown)
+
+    strings = (phrase.text, *choose_magnets(phrase, magnets, colours))
+    tokens = [_expression_token(piece, phrase, unknown) for piece in pieces]
     for magnet in strings[1:]:
         tokens += [_token(piece, Role.MAGNET) for piece in tokenize(magnet)]
     if len(tokens) > MAX_TOKENS:
         raise ExpressionError(
             f"The expression and its magnets have {len(tokens)} tokens; shorten it, at most {MAX_TOKENS} can be read."
         )
-    return Text(strings, tuple(tokens), phrase)
+    missed = sorted(unknown & {index for thing in phrase.target.and_others() for index in thing.words})
+    return Text(strings, tuple(tokens), phrase, tuple(phrase.words[index].text for index in missed))
 
 
 def choose_magnets(phrase: Phrase, magnets: str, colours: str) -> tuple[str, ...]:
@@ -94,7 +114,48 @@ def choose_magnets(phrase: Phrase, magnets: str, colours: str) -> tuple[str, ...
     )
 
 
-def _expression_token(piece: Piece, phrase: Phrase) -> Token:
+def _with_plurals_known(phrase: Phrase, tokenize: Callable[[str], list[Piece]]) -> Phrase:
+    """The phrase with each plural that the tokenizer takes apart, while it knows the singular as it is, as that."""
+    text = phrase.text
+    for word in reversed(phrase.words):
+        if is_plural(word.text):
+            pieces = len(tokenize(word.text))
+            shorter = [single for single in sorted(singulars(word.text)) if len(tokenize(single)) < pieces]
+            if shorter:
+                text = text[: word.start] + min(shorter, key=lambda each: len(tokenize(each))) + text[word.end :]
+    return replace(phrase, text=text, words=find_words(text))
+
+
+def _unknown_words(phrase: Phrase, pieces: list[Piece]) -> frozenset[int]:
+    """Indices of the words in which a piece is unknown, or that fall into single letters."""
+    unknown = set()
+    for index, word in enumerate(phrase.words):
+        own = [piece for piece in pieces if piece.start < word.end and piece.end > word.start]
+        spelled = len(word.text) > SHORT_WORD and all(len(piece.text.lstrip("▁")) <= 1 for piece in own)
+        if spelled or any(piece.unknown for piece in own):
+            unknown.add(index)
+    return frozenset(unknown)
+
+
+def _check_known(phrase: Phrase, unknown: frozenset[int]) -> None:
+    target = phrase.target
+    if target.words and target.words <= unknown:
+        raise ExpressionError(
+            f"The model knows none of the words {_listed(phrase, target.words)}; describe the thing in other, English "
+            "words."
+        )
+    if target.lacking & unknown:
+        raise ExpressionError(
+            f"The model does not know {_listed(phrase, target.lacking & unknown)}, and so cannot leave it out; use "
+            "other, English words."
+        )
+
+
+def _listed(phrase: Phrase, indices: frozenset[int]) -> str:
+    return ", ".join(repr(phrase.words[index].text) for index in sorted(indices))
+
+
+def _expression_token(piece: Piece, phrase: Phrase, unknown: frozenset[int]) -> Token:
     """A token takes the role of the word it belongs to; of several, of the first that is no stop word."""
     if piece.text == "▁":
         return Token(piece.text, Role.BARE)
@@ -102,9 +163,17 @@ def _expression_token(piece: Piece, phrase: Phrase) -> Token:
     for index, word in enumerate(phrase.words):
         if piece.start < word.end and piece.end > word.start:
             if not is_stop_word(word.text):
-                return Token(piece.text, Role.SIDE if index in phrase.directions else Role.WORD, index)
+                return Token(piece.text, _role(index, phrase, unknown), index)
             stop_word = index if stop_word is None else stop_word
     return _token(piece, Role.BARE) if stop_word is None else Token(piece.text, Role.STOP, stop_word)
+
+
+def _role(word: int, phrase: Phrase, unknown: frozenset[int]) -> Role:
+    if word in phrase.sides:
+        return Role.SIDE
+    if word in phrase.sizes:
+        return Role.SIZE
+    return Role.UNKNOWN if word in unknown else Role.WORD
 
 
 def _token(piece: Piece, role: Role) -> Token:

@@ -47,7 +47,7 @@ def preview(settings: Settings, selection: Selection, console: Console, folder: 
                 for expression in page.expressions:
                     path = folder / f"task_{task['id']}_{next(number)}.png"
                     found = refam.segment(picture, expression.text)
-                    save(overlay(picture.pixels, expression.text, found), path)
+                    save(overlay(picture.pixels, expression.text, found.grounding, found.mask, found.score), path)
                     console.print(f"task {task['id']}: {escape(expression.text)} -> {path}")
         except (TaskError, TemporaryError, ExpressionError) as error:
             failed += 1

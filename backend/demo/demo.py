@@ -31,7 +31,7 @@ from backend.label_studio.mask_decoding import masks_by_label
 from backend.settings import Settings
 from refam.evaluate import intersection_over_union
 from refam.figures import overlay, save
-from refam.pipeline import Grounding, RefAM, Segmentation
+from refam.pipeline import Grounding, RefAM
 
 __all__ = ["run"]
 
@@ -179,9 +179,8 @@ def _write_pictures(folder: Path, results: Sequence[Result]) -> None:
         old.unlink()
     pictures = []
     for result in results:
-        shown = Segmentation(result.grounding, result.mask, result.score, [])
         path = folder / f"{result.task.id:03}.png"
-        save(overlay(result.task.image, result.task.text, shown), path)
+        save(overlay(result.task.image, result.task.text, result.grounding, result.mask, result.score), path)
         pictures.append(Image.open(path).convert("RGB"))
     if not pictures:
         return

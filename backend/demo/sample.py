@@ -50,7 +50,7 @@ def write_sample(folder: Path, count: int) -> list[SampleTask]:
         referral = refer(np.random.default_rng((SEED, number)), kind, SCALE)
         picture = folder / f"{number + 1:03}.png"
         referral.scene.image.save(picture)
-        mask = referral.scene.things[referral.target].mask
+        mask = referral.truth
         tasks.append(SampleTask(number + 1, kind, referral.expression, picture, mask))
     data = [{"data": {"image": task.picture.name, "text": task.text}} for task in tasks]
     (folder / "tasks.json").write_text(json.dumps(data, indent=2) + "\n")

@@ -7,6 +7,7 @@ from typing import Any
 
 from backend.errors import TaskError
 from backend.label_studio.request import Label
+from refam.language.vocabulary import singulars
 
 __all__ = ["choose_label"]
 
@@ -90,19 +91,7 @@ def _plain(text: str) -> str:
 
 
 def _same_words(one: Sequence[str], other: Sequence[str]) -> bool:
-    return len(one) == len(other) and all(_singulars(a) & _singulars(b) for a, b in zip(one, other, strict=True))
-
-
-def _singulars(word: str) -> set[str]:
-    """What an English word may be the plural of, and itself. `inflect` knows more; it takes 2 s and 28 MiB to load."""
-    found = {word}
-    if len(word) > 3 and word.endswith("s") and not word.endswith("ss"):
-        found.add(word[:-1])
-    if len(word) > 4 and word.endswith("es"):
-        found.add(word[:-2])
-    if len(word) > 4 and word.endswith("ies"):
-        found.add(word[:-3] + "y")
-    return found
+    return len(one) == len(other) and all(singulars(a) & singulars(b) for a, b in zip(one, other, strict=True))
 
 
 def _listed(names: Sequence[str], last: str) -> str:

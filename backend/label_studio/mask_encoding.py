@@ -5,7 +5,8 @@ Masks are bool arrays [H, W] of the size that the browser shows, that is after E
 
 import base64
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,33 +18,45 @@ from backend.label_studio import rle
 from backend.label_studio.region_ids import question_mark, region_id
 from backend.label_studio.request import Control, TaskRequest
 
-__all__ = ["Drawing", "prediction"]
+__all__ = ["Answer", "Drawing", "prediction"]
 
 Mask = NDArray[np.bool_]
 POLYGON_TOLERANCE = 1 / 500  # of the longer side
 SMALLEST_POLYGON = 1 / 100  # of the largest polygon's area; smaller islands are left out
 
 
-def prediction(request: TaskRequest, masks: Iterable[tuple[Mask, float]]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Answer:
+    """What an expression means on its page: each thing's mask, bool [H, W], with a score in [0, 1] for all of them; and
+    what of the expression was not understood, which the annotator reads beside each region."""
+
+    masks: Sequence[Mask]
+    score: float
+    warnings: Sequence[str] = ()
+
+
+def prediction(request: TaskRequest, answers: Iterable[Answer]) -> dict[str, Any]:
     """The prediction that Label Studio stores.
 
-    masks: for each of the request's expressions, page by page, its mask bool [H, W] and a score in [0, 1].
-    The prediction's score is the mean over the expressions.
+    answers: to each of the request's expressions, page by page. The prediction's score is the mean over them.
     """
     results: list[dict[str, Any]] = []
     scores: list[float] = []
     asked = [(page, expression) for page in request.pages for expression in page.expressions]
-    for number, ((page, expression), (mask, raw_score)) in enumerate(zip(asked, masks, strict=True)):
-        score = float(np.clip(np.nan_to_num(raw_score), 0, 1))  # Label Studio drops a whole batch for one odd score
+    for number, ((page, expression), answer) in enumerate(zip(asked, answers, strict=True)):
+        score = float(np.clip(np.nan_to_num(answer.score), 0, 1))  # Label Studio drops a whole batch for one odd score
         scores.append(score)
-        found = Drawing(mask)
-        for control in request.controls:
-            label = control.answer(expression.label)
-            if label is not None:
-                for region in found.regions(control, label, score=score, image_tag=request.image_tag):
-                    place = (request.model_version, number, control.name, len(results))
-                    on_page = {} if page.item_index is None else {"item_index": page.item_index}
-                    results.append({"id": region_id(question_mark(request), *place), **region, **on_page})
+        extra: dict[str, Any] = {} if page.item_index is None else {"item_index": page.item_index}
+        if answer.warnings:
+            extra["meta"] = {"text": list(answer.warnings)}
+        for mask in answer.masks:
+            found = Drawing(mask)
+            for control in request.controls:
+                label = control.answer(expression.label)
+                if label is not None:
+                    for region in found.regions(control, label, score=score, image_tag=request.image_tag):
+                        place = (request.model_version, number, control.name, len(results))
+                        results.append({"id": region_id(question_mark(request), *place), **region, **extra})
     return {
         "model_version": request.model_version,
         "score": round(float(np.mean(scores)), 4),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from backend.errors import TaskError
 from backend.images.cache import Loader
-from backend.label_studio.mask_encoding import prediction
+from backend.label_studio.mask_encoding import Answer, prediction
 from backend.label_studio.request import Expression, TaskRequest
 from backend.queue.gallery import Gallery
 from backend.settings import Settings
@@ -26,18 +26,22 @@ __all__ = ["Found", "Predictor", "Segmenter"]
 
 logger = logging.getLogger(__name__)
 
-SHOWN_EVERY = 2  # seconds between two masks on the status page, whose thumbnail costs as much as encoding a mask
 Mask = NDArray[np.bool_]
+SHOWN_EVERY = 2  # seconds between two masks on the status page, whose thumbnail costs as much as encoding a mask
 
 
 class Segmentation(Protocol):
-    """What a segmenter answers: the mask, bool [H, W], of the image's size, and a score in [0, 1]."""
+    """What a segmenter answers: masks, bool [H, W], of the image's size, a score in [0, 1], and what of the text it did
+    not understand."""
 
     @property
-    def mask(self) -> NDArray[np.bool_]: ...
+    def masks(self) -> Sequence[Mask]: ...
 
     @property
     def score(self) -> float: ...
+
+    @property
+    def warnings(self) -> Sequence[str]: ...
 
 
 class Segmenter(Protocol):
@@ -62,11 +66,11 @@ class Segmenter(Protocol):
 
 @dataclass(frozen=True)
 class Found:
-    """What a request asked for: each mask, bool [H, W], with its score in [0, 1]; and the first page's picture, with
-    the masks that are on it."""
+    """What a request asked for: the answer to each of its expressions; and the first page's picture, with the masks,
+    bool [H, W], that are on it."""
 
     request: TaskRequest
-    masks: Sequence[tuple[Mask, float]]
+    answers: Sequence[Answer]
     picture: Picture
     on_picture: Sequence[Mask]
 
@@ -91,35 +95,33 @@ class Predictor:
         """The masks that a task asks for. Raises TaskError, or TemporaryError where trying again may help."""
         # Queued before the settings were changed: the mask is made, and named, as this worker makes it.
         request = replace(request, model_version=self._settings.model_version)
-        masks: list[tuple[Mask, float]] = []
+        answers: list[Answer] = []
         for page in request.pages:
             picture = self._loader.load(page.image, request.image_field, request.task)
-            found = self._masks(picture, page.expressions, request)
-            if not masks:
-                first = picture, [mask for mask, _ in found]
-            masks += found
-        if not any(mask.any() for mask, _ in masks):
+            found = self._answers(picture, page.expressions, request)
+            if not answers:
+                first = picture, [mask for answer in found for mask in answer.masks]
+            answers += found
+        if not any(mask.any() for answer in answers for mask in answer.masks):
             raise TaskError(
                 request.text_field,
                 "nothing in the image answers the text.",
                 "Describe it otherwise.",
                 annotator="Describe it otherwise.",
             )
-        return Found(request, masks, *first)
+        return Found(request, answers, *first)
 
     def draw(self, found: "Found") -> dict[str, Any]:
         """The prediction of one task, made of its masks. Needs no device. Raises TaskError."""
-        made = prediction(found.request, found.masks)
+        made = prediction(found.request, found.answers)
         if self._gallery.size and not found.request.interactive and time.monotonic() - self._shown >= SHOWN_EVERY:
             self._gallery.add(found.request, made["score"], thumbnail(found.picture, found.on_picture))
             self._shown = time.monotonic()
         return made
 
-    def _masks(
-        self, picture: Picture, expressions: Sequence[Expression], request: TaskRequest
-    ) -> list[tuple[Mask, float]]:
-        """For each expression its mask on the image, bool [H, W], and its score in [0, 1]."""
-        masks = []
+    def _answers(self, picture: Picture, expressions: Sequence[Expression], request: TaskRequest) -> list[Answer]:
+        """What each expression means on the image."""
+        answers = []
         if len(expressions) > 1:
             self._segmenter.read([expression.text for expression in expressions if expression.text])
         for expression in expressions:
@@ -136,8 +138,11 @@ class Predictor:
                 raise TaskError(request.text_field, str(error), remedy, annotator=remedy) from None
             except ClickError as error:
                 raise TaskError("click", str(error), "Click again.", annotator="Click again.") from None
-            masks.append((segmentation.mask, segmentation.score))
-        return masks
+            masks = segmentation.masks
+            if self._settings.join_regions and len(masks) > 1:
+                masks = [np.logical_or.reduce(masks)]
+            answers.append(Answer(masks, segmentation.score, segmentation.warnings))
+        return answers
 
     def _segment_sparingly(self, picture: Picture, expression: Expression, request: TaskRequest) -> Segmentation:
         """As _segment. Where memory is short, once more without caches; less than one image at a time there is not."""

@@ -21,12 +21,14 @@ class Piece:
         text: the tokenizer's own spelling, such as "▁gold" or "</s>".
         start, end: the characters it stands for, string[start:end]; both 0 for a special token.
         special: whether the tokenizer added it, as it does `</s>`.
+        unknown: whether it stands for what the tokenizer has no piece for.
     """
 
     text: str
     start: int
     end: int
     special: bool
+    unknown: bool = False
 
 
 class Backbone(Protocol):

@@ -92,9 +92,10 @@ class FluxBackbone:
         tokenizer = self.models.t5_tokenizer
         encoding = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
         return [
-            Piece(piece, start, end, bool(special))
-            for piece, (start, end), special in zip(
+            Piece(piece, start, end, bool(special), number == tokenizer.unk_token_id)
+            for piece, number, (start, end), special in zip(
                 tokenizer.convert_ids_to_tokens(encoding["input_ids"]),
+                encoding["input_ids"],
                 encoding["offset_mapping"],
                 encoding["special_tokens_mask"],
                 strict=True,

@@ -1,17 +1,15 @@
 """Clicks and boxes: what they leave of the heat, what SAM is asked, which mask wins, and what a click costs."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 
 from refam import Box, Clicks, Point, RefAM
 from refam.clicks import box_fit, click_prompts, clicked_focus
-from refam.config import RefAMConfig
 from refam.errors import ClickError, ExpressionError
 from refam.refine import best_clicked
-from refam.sam import Candidate
 
 SIZE = (80, 40)  # cells of 10 x 10 pixels
 LEFT, RIGHT, BACKGROUND = Point(15, 15), Point(65, 25), Point(45, 35)
@@ -95,8 +93,8 @@ WHOLE, HALF, OTHER = rectangle(10, 10, 30, 20), rectangle(10, 10, 20, 20), recta
 
 
 def chosen(clicks, heat, *rated):
-    candidates = [Candidate(mask, iou, torch.from_numpy(mask).float()) for mask, iou in rated]
-    return best_clicked(candidates, clicks, SIZE, heat, RefAMConfig()).mask
+    candidates = [SimpleNamespace(mask=mask, predicted_iou=iou) for mask, iou in rated]
+    return best_clicked(candidates, clicks, SIZE, heat).mask
 
 
 def test_a_mask_that_obeys_the_clicks_wins_over_a_better_rated_one(focus):

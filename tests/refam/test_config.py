@@ -64,9 +64,19 @@ def test_a_bad_variable_is_named_with_its_remedy(variable, value, remedy):
 
 
 def test_presets_belong_to_models():
-    assert RefAMConfig().preset == (128, 0.3, "0,4", "logits", "product", 0.7)
-    assert RefAMConfig(model="black-forest-labs/FLUX.1-dev").preset == (1024, 0.5, "10-18", "probabilities", "sum", 0.0)
-    assert RefAMConfig(resolution=64, smoothing=0).preset == (64, 0.3, "0,4", "logits", "product", 0)
+    best = True, True, 8, 0.2, "things"
+    assert RefAMConfig().preset == (128, 0.3, "0,4", "logits", "product", 0.7, *best)
+    flux = RefAMConfig(model="black-forest-labs/FLUX.1-dev").preset
+    assert flux == (1024, 0.5, "10-18", "probabilities", "sum", 0.0, *best)
+    assert RefAMConfig(resolution=64, smoothing=0).preset == (64, 0.3, "0,4", "logits", "product", 0, *best)
+
+
+def test_a_method_sets_defaults_that_can_be_changed():
+    faithful = False, False, 1, 0.5, "point"
+    assert RefAMConfig(method="faithful").preset == (128, 0.3, "0,4", "probabilities", "sum", 0, *faithful)
+    assert RefAMConfig(method="faithful", points=3, combine="product").preset.points == 3
+    assert RefAMConfig(choice="point").preset.choice == "point"
+    assert len({RefAMConfig(**each).model_version() for each in ({}, {"method": "faithful"}, {"points": 3})}) == 3
 
 
 def test_version_names_the_parts_and_changes_with_results_only():

@@ -16,7 +16,7 @@ def texts(figure):
 
 
 def test_overlay_shows_each_step(result, image, tmp_path):
-    figure = figures.overlay(image, "the goldfish on the left", result)
+    figure = figures.overlay(image, "the goldfish on the left", result.grounding, result.mask, result.score)
     assert texts(figure) == ["input", "heatmap and points", f"mask, score {result.score:.2f}"]
     figures.save(figure, tmp_path / "new" / "overlay.png")
     with Image.open(tmp_path / "new" / "overlay.png") as saved:

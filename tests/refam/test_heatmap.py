@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -5,14 +6,15 @@ import pytest
 
 from refam.config import RefAMConfig
 from refam.heatmap import bias, combine, find_points, hot_regions, keep, normalise, without_rivals
-from refam.phrase import Direction, read_phrase
+from refam.language.phrase import Direction
+from refam.language.reading import read_phrase
 from refam.text import Role, Token
 
 EXPRESSION = "the small zebra on the left of a red ball"
 TOKENS = [
     Token("▁", Role.BARE),
     Token("the", Role.STOP, 0),
-    Token("▁small", Role.WORD, 1),
+    Token("▁small", Role.SIZE, 1),
     Token("▁ze", Role.WORD, 2),
     Token("bra", Role.WORD, 2),
     Token("▁on", Role.STOP, 3),
@@ -33,21 +35,28 @@ def kept(**settings):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({}, "▁small ▁ze bra"),
-        ({"noun_phrase": False}, "▁small ▁ze bra ▁red ▁ball"),
-        ({"filter_stop_words": False}, "the ▁small ▁ze bra"),
-        ({"filter_sides": False, "noun_phrase": False}, "▁small ▁ze bra ▁left ▁red ▁ball"),
-        ({"filter_ends": False}, "▁ ▁small ▁ze bra </s> </s>"),
-        ({"filter_magnets": False}, "▁small ▁ze bra ▁pink"),
+        ({}, "▁ze bra"),
+        ({"sizes_by_area": False}, "▁small ▁ze bra"),
+        ({"noun_phrase": False}, "▁ze bra ▁red ▁ball"),
+        ({"filter_stop_words": False}, "the ▁ze bra"),
+        ({"filter_sides": False, "noun_phrase": False}, "▁ze bra ▁left ▁red ▁ball"),
+        ({"filter_ends": False}, "▁ ▁ze bra </s> </s>"),
+        ({"filter_magnets": False}, "▁ze bra ▁pink"),
     ],
 )
 def test_each_filter_can_be_switched_off(settings, expected):
     assert kept(**settings) == expected
 
 
-def test_a_side_is_kept_where_nothing_else_says_what_to_look_for():
-    tokens = [Token("▁the", Role.STOP, 0), Token("▁left", Role.SIDE, 1), Token("▁one", Role.STOP, 2)]
-    assert keep(tokens, read_phrase("the left one"), RefAMConfig()) == [False, True, False]
+def test_what_the_target_is_not_is_never_looked_for_nor_what_the_model_does_not_know():
+    words = ["the", "mug", "that", "is", "not", "red"]
+    roles = [Role.STOP, Role.WORD, Role.STOP, Role.STOP, Role.STOP, Role.WORD]
+    tokens = [Token(word, role, index) for index, (word, role) in enumerate(zip(words, roles, strict=True))]
+    phrase = read_phrase(" ".join(words))
+    for settings in ({}, {"noun_phrase": False}):
+        assert keep(tokens, phrase, RefAMConfig(**settings)) == [False, True, False, False, False, False]
+    unknown = [replace(tokens[1], role=Role.UNKNOWN), tokens[5], Token("▁cup", Role.WORD, 1)]
+    assert keep(unknown, phrase, RefAMConfig()) == [False, False, True]
 
 
 def test_a_product_is_high_only_where_all_words_look():
@@ -95,15 +104,17 @@ def blobs(*places, shape=(8, 12)):
         ("the zebra at the bottom", (6, 5)),
         ("the zebra in the bottom middle", (6, 5)),
         ("the zebra at the top left", (2, 2)),
+        ("the zebra that is not on the right", (2, 2)),
+        ("the zebra that is not at the top", (6, 5)),
     ],
 )
 def test_positions_bias_the_choice_but_not_the_heatmap(expression, cell):
     heat = blobs((2, 9), (2, 2), (6, 5))
     before = heat.copy()
-    focus = bias(heat, heat[None], [], read_phrase(expression), RefAMConfig())
+    focus = bias(heat, heat[None], [], read_phrase(expression).target, RefAMConfig())
     assert np.unravel_index(focus.argmax(), focus.shape) == cell
     assert np.array_equal(heat, before)
-    plain = bias(heat, heat[None], [], read_phrase(expression), RefAMConfig(spatial_bias=False))
+    plain = bias(heat, heat[None], [], read_phrase(expression).target, RefAMConfig(spatial_bias=False))
     assert np.allclose(plain, normalise(heat))
 
 
@@ -115,12 +126,12 @@ def test_relations_bias_from_the_anchors_peak(relation, cell):
     expression = f"the zebra {relation} the ball"
     phrase = read_phrase(expression)
     zebras, ball = blobs((2, 9), (2, 2), (6, 3)), blobs((3, 7))
-    (ball_word,) = phrase.relation.anchor
+    (ball_word,) = phrase.target.relations[0].anchors[0].words
     tokens = [Token("▁zebra", Role.WORD, 1), Token("▁ball", Role.WORD, ball_word)]
     maps = np.stack([zebras, ball])
-    focus = bias(zebras, maps, tokens, phrase, RefAMConfig())
+    focus = bias(zebras, maps, tokens, phrase.target, RefAMConfig())
     assert np.unravel_index(focus.argmax(), focus.shape) == cell
-    unbiased = bias(zebras, maps, tokens, phrase, RefAMConfig(relation_bias=False))
+    unbiased = bias(zebras, maps, tokens, phrase.target, RefAMConfig(relation_bias=False))
     assert np.allclose(unbiased, normalise(zebras))
 
 
@@ -129,7 +140,7 @@ def test_ramps_are_monotonous(direction):
     flat = blobs((2, 2))
     flat[:] = 0.5
     flat[0, 0] = 0.0  # so that stretching leaves 1 everywhere else
-    focus = bias(flat, flat[None], [], read_phrase(f"the zebra on the {direction}"), RefAMConfig())
+    focus = bias(flat, flat[None], [], read_phrase(f"the zebra on the {direction}").target, RefAMConfig())
     profile = focus[-1] if direction in (Direction.LEFT, Direction.RIGHT) else focus[:, -1]
     steps = [after - before for before, after in pairwise(profile)]
     assert all(step > 0 for step in steps) or all(step < 0 for step in steps)
@@ -158,11 +169,11 @@ def test_two_peaks_of_one_region_are_both_on_the_target():
 
 def test_rivals_are_levelled_and_the_target_is_left_alone():
     focus = normalise(blobs((2, 9), (6, 2)))
-    levelled = without_rivals(focus)
+    levelled = without_rivals(focus, (2, 9))
     assert np.array_equal(levelled[:, 6:], focus[:, 6:])
     assert levelled[:, :6].max() == 0
     constant = np.zeros((4, 4), dtype=np.float32)
-    assert np.array_equal(without_rivals(constant), constant)
+    assert np.array_equal(without_rivals(constant, (0, 0)), constant)
 
 
 def test_a_constant_heatmap_still_has_a_point():

@@ -8,9 +8,10 @@ from PIL import Image
 
 from backend.images.decoding import decode
 from refam import RefAM, RefAMConfig
+from refam.choice import Chooser
 from refam.evaluate import intersection_over_union, referrals
 from refam.picture import Picture
-from refam.refine import best_candidate, propose
+from refam.proposals import PointProposer, Sought
 
 PIXELS = 10**8
 SIZES = [(384, 384), (1280, 960), (1000, 1777), (2400, 601), (4001, 2999)]
@@ -91,14 +92,17 @@ def test_masks_of_reduced_images_are_those_of_whole_ones(embedded, kind, size):
         assert intersection_over_union(ours, theirs) >= 0.995
 
 
-def test_the_candidate_that_wins_at_sams_resolution_wins_at_the_images(embedded):
+def test_what_is_chosen_at_sams_resolution_is_chosen_at_the_images(embedded):
     for number in range(4):
         image, expression = scene(number, (1000, 601))
         picture = Picture.of(image, embedded.side)
         grounding = embedded.ground(picture, expression)
-        found = propose(picture, grounding.points, embedded.sam, embedded.config)
-        full = [
-            type(each)(embedded.sam.full_mask(each, picture.size), each.predicted_iou, each.logits) for each in found
-        ]
-        chosen, at_full_size = (best_candidate(each, grounding.focus, embedded.config).logits for each in (found, full))
-        assert chosen is at_full_size
+        sought = [Sought(expression, grounding.heatmap)]
+        proposals = PointProposer(embedded.sam, embedded.config).propose(picture, sought)
+        chosen, at_full_size = (
+            Chooser(masks, grounding.maps, grounding.tokens, embedded.config).choose(
+                grounding.text.phrase.target, grounding.heatmap
+            )
+            for masks in ([each.mask for each in proposals], [each.draw() for each in proposals])
+        )
+        assert chosen.indices == at_full_size.indices

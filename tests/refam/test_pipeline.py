@@ -1,9 +1,11 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage.measure import label
 
 from refam import RefAM
 from refam.clicks import Clicks
@@ -11,8 +13,6 @@ from refam.config import RefAMConfig
 from refam.errors import DeviceError, ExpressionError, ModelNotFoundError
 from refam.heatmap import Point, combine
 from refam.pipeline import choose_device
-from refam.sam import Candidate
-from refam.text import Role
 from tests.support.models import by_word
 
 
@@ -22,7 +22,7 @@ def test_grounding_is_consistent(refam, image):
     assert np.allclose(grounding.maps.sum(axis=0), 1, atol=1e-6)
     kept = [token.kept for token in grounding.tokens]
     assert np.array_equal(grounding.heatmap, combine(grounding.maps[kept], refam.config))
-    assert all(token.role is Role.WORD for token in grounding.tokens if token.kept)
+    assert {token.text for token in grounding.tokens if token.kept} == {"▁orange", "▁gold", "fish"}
     row, column = np.unravel_index(grounding.focus.argmax(), grounding.focus.shape)
     assert (grounding.points[0].x, grounding.points[0].y) == ((column + 0.5) / 8 * 60, (row + 0.5) / 8 * 40)
 
@@ -32,15 +32,14 @@ def test_a_mask_comes_out_at_the_images_size(refam, image):
     assert result.mask.shape == (40, 60)
     assert result.mask.dtype == bool
     assert 0 <= result.score <= 1
-    assert any(np.array_equal(result.mask, refam.sam.full_mask(each, image.size)) for each in result.candidates)
+    assert [np.array_equal(result.mask, mask) for mask in result.masks] == [True]
 
 
 def test_without_sam_the_heatmap_is_thresholded(config, image):
     result = RefAM.from_config(replace(config, sam="none")).segment(image, "the goldfish")
-    point = result.grounding.points[0]
-    assert result.candidates == []
-    assert result.mask[int(point.y), int(point.x)]
-    assert 0 < result.mask.mean() < 1
+    (mask,) = result.masks
+    assert label(mask, connectivity=1).max() == 1
+    assert 0 < mask.mean() < 1
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "LA", "I;16"])
@@ -105,16 +104,16 @@ class Constructed:
     def token_maps(self, picture, texts):
         tokens = [piece.text for text in texts for piece in by_word(text)]
         logits = np.zeros((len(tokens), 6, 6))
-        logits[tokens.index("▁largest")] = 3 * self.right_fish
+        logits[tokens.index("▁striped")] = 3 * self.right_fish
         logits[tokens.index("▁fish")] = self.right_fish + 1.2 * self.wrong_fish
-        logits[tokens.index("▁pink") if "▁pink" in tokens else tokens.index("▁largest")] += 4
+        logits[tokens.index("▁pink") if "▁pink" in tokens else tokens.index("▁striped")] += 4
         weights = np.exp(logits)
         return (weights / weights.sum(axis=0)).astype(np.float32)
 
 
 def test_magnets_draw_the_sink_off_a_word_that_matters(image):
     def ground(**settings):
-        return RefAM(RefAMConfig(**settings), Constructed(), None).ground(image, "largest fish")
+        return RefAM(RefAMConfig(**settings), Constructed(), None).ground(image, "striped fish")
 
     def sinks(grounding):
         return [token.text for token in grounding.tokens if token.sink]
@@ -124,7 +123,7 @@ def test_magnets_draw_the_sink_off_a_word_that_matters(image):
 
     right, wrong = (15.0, 10.0), (45.0, 30.0)
     alone, with_magnets = ground(magnets=""), ground()
-    assert sinks(alone) == ["▁largest"]
+    assert sinks(alone) == ["▁striped"]
     assert point(alone) == wrong
     assert sinks(with_magnets) == ["▁pink"]
     assert point(with_magnets) == right
@@ -148,13 +147,14 @@ def test_where_sam_finds_nothing_the_heatmap_is_thresholded(refam, image):
     class Blind:
         side = 64
 
-        def candidates(self, picture, points, box=None):
-            return [Candidate(np.zeros((43, 64), dtype=bool), 0.9, torch.zeros(43, 64))]
+        def candidates_of_each(self, picture, points):
+            return [[SimpleNamespace(coarse=np.zeros((11, 16), dtype=bool), predicted_iou=0.9)] for _ in points]
 
     blind = RefAM(refam.config, refam.backbone, Blind())
     result = blind.segment(image, "the red ball")
     assert result.mask.any()
-    assert result.candidates == []
+    point = result.grounding.points[0]
+    assert result.mask[int(point.y), int(point.x)]
 
 
 @pytest.mark.parametrize("size", [(3, 2000), (60000, 1)])

@@ -7,7 +7,7 @@ from transformers import T5Tokenizer
 
 from refam.backbones.flux import FluxBackbone
 from refam.errors import ExpressionError
-from refam.phrase import read_phrase
+from refam.language.reading import read_phrase
 from refam.text import MAX_CHARACTERS, Role, choose_magnets, read_text
 from refam.tiny import FLUX_FOLDER
 from tests.support.models import by_word
@@ -21,7 +21,7 @@ def test_published_example(refam):
     assert [(token.text, token.role) for token in text.tokens] == [
         ("▁", Role.BARE),
         ("a", Role.STOP),
-        ("▁largest", Role.WORD),
+        ("▁largest", Role.SIZE),
         ("▁orange", Role.WORD),
         ("▁gold", Role.WORD),
         ("fish", Role.WORD),
@@ -76,6 +76,8 @@ def test_no_magnets():
         ("this thing", "No word"),
         (7, "type int"),
         (None, "type NoneType"),
+        ("the one on the left", "names no kind of thing"),
+        ("not the zebra", "only what is not meant"),
         ("zebra " * 513, "at most 512"),
         ("x" * (MAX_CHARACTERS + 1), str(MAX_CHARACTERS)),
     ],
@@ -108,12 +110,34 @@ def test_any_string_is_read_or_refused(pieces_of, expression):
     assert len(text.tokens) == sum(lengths)
     own = text.tokens[: lengths[0]]
     assert own[-1].role is Role.END
-    assert any(token.role in (Role.WORD, Role.SIDE) for token in own)
+    assert any(token.role is Role.WORD and token.word in text.phrase.target.words for token in own)
     for token, piece in zip(own, pieces_of(text.strings[0]), strict=True):
         assert 0 <= piece.start <= piece.end <= len(text.strings[0])
-        if token.role in (Role.WORD, Role.SIDE, Role.STOP):
+        if token.role in (Role.WORD, Role.SIDE, Role.SIZE, Role.UNKNOWN, Role.STOP):
             word = text.phrase.words[token.word]
             assert piece.start < word.end and word.start < piece.end
         else:
             assert token.word is None
     assert {token.role for token in text.tokens[lengths[0] :]} <= {Role.MAGNET, Role.BARE, Role.END}
+
+
+@pytest.mark.parametrize("expression", ["红色的杯子", "القدح الأحمر", "красная кружка", "लाल मग", "den roten Becher"])
+def test_texts_that_the_model_cannot_read_are_refused(pieces_of, expression):
+    with pytest.raises(ExpressionError, match=r"knows none of the words .* English"):
+        read_text(expression, pieces_of, MAGNETS)
+
+
+def test_a_single_unknown_word_is_told_and_not_looked_for(pieces_of):
+    text = read_text("the 红 mug left of the car", pieces_of)
+    assert text.unknown == ("红", "car")
+    assert [token.text for token in text.tokens if token.role is Role.WORD] == ["▁mug"]
+    with pytest.raises(ExpressionError, match="'kitsch', and so cannot leave it out"):
+        read_text("the mug that is not kitsch", pieces_of)
+
+
+@pytest.mark.parametrize(("plural", "read"), [("mugs", "mug"), ("boxes", "box"), ("butterflies", "butterfly")])
+def test_a_plural_that_the_tokenizer_takes_apart_is_read_as_its_singular(pieces_of, plural, read):
+    text = read_text(f"all the red {plural}", pieces_of)
+    assert text.strings[0] == f"all the red {read}"
+    assert text.phrase.words[3].text == read
+    assert text.phrase.target.count is None

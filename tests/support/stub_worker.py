@@ -36,6 +36,11 @@ from refam.picture import Picture
 class StubSegmentation:
     mask: NDArray[np.bool_]
     score: float
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def masks(self) -> list[NDArray[np.bool_]]:
+        return [self.mask]
 
 
 class StubSegmenter:

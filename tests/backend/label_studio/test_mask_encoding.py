@@ -11,7 +11,7 @@ from label_studio_sdk.converter.brush import decode_rle
 from label_studio_sdk.label_interface import LabelInterface
 from PIL import Image, ImageDraw
 
-from backend.label_studio.mask_encoding import Drawing, prediction
+from backend.label_studio.mask_encoding import Answer, Drawing, prediction
 from backend.label_studio.request import Control, Expression, Label, Page, TaskRequest
 
 ALL_KINDS = """<View><Image name="image" value="$image"/>
@@ -121,7 +121,7 @@ def test_an_empty_mask_gives_no_region(kind):
 def test_label_studio_accepts_every_kind():
     mask = np.zeros((48, 64), bool)
     mask[10:30, 20:50] = True
-    made = prediction(a_request("a cat", kinds=KINDS), [(mask, 0.8)])
+    made = prediction(a_request("a cat", kinds=KINDS), [Answer([mask], 0.8)])
     assert [region["type"] for region in made["result"]] == list(KINDS)
     assert LabelInterface(ALL_KINDS).validate_prediction(made, return_errors=True) == []
     for region in made["result"]:
@@ -131,27 +131,37 @@ def test_label_studio_accepts_every_kind():
 
 def test_each_expression_has_its_score_and_the_prediction_their_mean():
     mask = np.ones((4, 4), bool)
-    made = prediction(a_request("a cat", "a dog"), [(mask, 0.9), (mask, 0.5)])
+    made = prediction(a_request("a cat", "a dog"), [Answer([mask], 0.9), Answer([mask], 0.5)])
     assert [region["score"] for region in made["result"]] == [0.9, 0.5]
     assert made["score"] == 0.7
     assert made["model_version"] == "v"
 
 
+def test_each_thing_has_a_region_and_what_was_not_understood_stands_beside_it():
+    masks = [np.eye(4, dtype=bool), ~np.eye(4, dtype=bool)]
+    answer = Answer(masks, 0.5, ["The model does not know 'car', and looked for the rest alone."])
+    made = prediction(a_request("all cats near the car"), [answer])
+    assert len({region["id"] for region in made["result"]}) == 2
+    assert [region["meta"] for region in made["result"]] == [{"text": list(answer.warnings)}] * 2
+    assert LabelInterface(ALL_KINDS).validate_prediction(made, return_errors=True) == []
+    assert prediction(a_request("a dog", "a cat"), [Answer([], 0.0), Answer(masks[:1], 1)])["score"] == 0.5
+
+
 @given(st.floats())
 def test_scores_are_always_numbers_from_0_to_1(score):
-    made = prediction(a_request("a cat"), [(np.ones((2, 2), bool), score)])
+    made = prediction(a_request("a cat"), [Answer([np.ones((2, 2), bool)], score)])
     assert 0 <= made["score"] <= 1
     assert not math.isnan(made["result"][0]["score"])
 
 
 def test_controls_without_the_label_get_nothing():
     request = a_request("a cat", labels=("Other",))
-    assert prediction(request, [(np.ones((2, 2), bool), 1.0)])["result"] == []
+    assert prediction(request, [Answer([np.ones((2, 2), bool)], 1.0)])["result"] == []
 
 
 def test_region_ids_differ_within_a_task_and_are_the_same_each_time():
     mask = np.ones((20, 20), bool)
-    first, second = (prediction(a_request("a", "b", kinds=KINDS), [(mask, 1.0)] * 2) for _ in range(2))
+    first, second = (prediction(a_request("a", "b", kinds=KINDS), [Answer([mask], 1.0)] * 2) for _ in range(2))
     ids = [region["id"] for region in first["result"]]
     assert len(set(ids)) == len(ids)
     assert ids == [region["id"] for region in second["result"]]

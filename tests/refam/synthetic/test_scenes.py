@@ -64,7 +64,7 @@ def test_a_referral_has_one_right_answer(kind: str):
     for seed in range(30):
         referral = refer(rng(seed), kind)
         things, words = referral.scene.things, set(referral.expression.split())
-        target = things[referral.target]
+        target = things[referral.targets[0]]
         fits = [thing for thing in things if thing.kind.noun in words or thing.colour in words]
         if kind in ("noun", "colour", "shape"):
             assert fits == [target]

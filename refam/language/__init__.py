@@ -1,0 +1,1 @@
+"""Referring expressions in English: what they say, as data."""
