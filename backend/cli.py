@@ -82,6 +82,9 @@ def prelabel(  # noqa: PLR0917  # typer makes options of them
     replace: Annotated[
         bool, typer.Option(help="Delete RefAM's older versions' predictions of tasks that nobody has annotated.")
     ] = False,
+    min_score: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Least score, instead of REFAM_BACKEND_MIN_SCORE.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option(help="Only make pictures of a few tasks, here; store nothing.")] = False,
     pictures: Annotated[Path, typer.Option(help="Folder for the pictures of --dry-run.")] = Path("build/prelabel"),
 ) -> None:
@@ -94,10 +97,11 @@ def prelabel(  # noqa: PLR0917  # typer makes options of them
         if dry_run:
             from backend.commands.preview import preview  # noqa: PLC0415
 
-            return preview(settings, selection, Console(), pictures)
+            least = settings.min_score if min_score is None else min_score
+            return preview(settings, selection, Console(), pictures, min_score=least or 0.0)
         from backend.commands.prelabel import prelabel  # noqa: PLC0415
 
-        return prelabel(settings, selection, Console(), replace=replace)
+        return prelabel(settings, selection, Console(), replace=replace, min_score=min_score)
 
     _exit_with(run)
 

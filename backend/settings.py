@@ -125,6 +125,19 @@ class Settings(BaseSettings):
     max_expressions: int = Field(
         50, ge=1, validation_alias=f"{PREFIX}MAX_EXPRESSIONS", description="Most expressions in one task."
     )
+    min_score: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        validation_alias=f"{PREFIX}MIN_SCORE",
+        description="Least score of a mask, from 0 to 1: below it, nothing was found. Default: off, so that every text "
+        "that the model can read gets a mask.",
+    )
+    store_nothing: bool = Field(
+        False,
+        validation_alias=f"{PREFIX}STORE_NOTHING",
+        description="Store an empty prediction where nothing was found, so that Label Studio does not ask again.",
+    )
     join_regions: bool = Field(
         False,
         validation_alias=f"{PREFIX}JOIN_REGIONS",

@@ -117,7 +117,7 @@ def rendered(
             rows = report
         else:
             report = evaluation.evaluate_rendered(refam, refam.untrained(seed), seed, count, progress=_progress)
-            rows = {"all": report, **report["by_kind"], **report["controls"]}
+            rows = {"total": report, **report["by_kind"], **report["controls"]}
     console.print(_result_table(rows))
     if "reliability" in report:
         console.print(_reliability_table(report["reliability"]))

@@ -4,6 +4,7 @@ Tasks are read in pages, and no more than WINDOW are underway at once, so memory
 queued is finished and written back even if this command ends; run again, it goes on with what is left.
 """
 
+import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,7 @@ class Summary:
     """What became of the tasks. failures holds the first LISTED of them, reasons counts all by their message."""
 
     done: int = 0
+    nothing: int = 0
     skipped: int = 0
     failed: int = 0
     failures: list[dict[str, Any]] = field(default_factory=list)
@@ -60,10 +62,12 @@ def prelabel(
     console: Console,
     *,
     replace: bool = False,
+    min_score: float | None = None,
     timings: Timings | None = None,
 ) -> int:
     """Queue a project's tasks and show how they get on. Returns the exit code: 0 if none failed.
 
+    min_score: instead of the workers' REFAM_BACKEND_MIN_SCORE.
     timings: the ordinary ones if absent.
     Raises SettingsError without Label Studio's address and token, and what Desk and Studio raise.
     """
@@ -75,12 +79,12 @@ def prelabel(
         console.print(f"[yellow]{NOTICE} {SWITCH}[/]", soft_wrap=True)
     for obstacle in shared.fleet.obstacles():
         console.print(f"[yellow]{escape(obstacle['message'])} {escape(obstacle['remedy'])} Tasks wait until then.[/]")
-    run, interrupted = _Run(desk, selection, replace), False
+    run, interrupted = _Run(desk, selection, replace, min_score), False
     with _progress(console) as progress:
         bar = progress.add_task("prelabel", total=None, detail="")
 
         def show() -> None:
-            ended = run.summary.done + run.summary.skipped + run.summary.failed
+            ended = run.summary.done + run.summary.nothing + run.summary.skipped + run.summary.failed
             progress.update(bar, completed=ended, total=run.total, detail=_detail(run, progress.tasks[0].speed))
 
         try:
@@ -102,12 +106,13 @@ class Unusable(NamedTuple):
 class _Run:
     """One pass over a project: what is underway, and what became of the rest."""
 
-    def __init__(self, desk: Desk, selection: Selection, replace: bool) -> None:
+    def __init__(self, desk: Desk, selection: Selection, replace: bool, min_score: float | None) -> None:
         self.summary = Summary()
         self.underway: dict[str, TaskRequest] = {}
         self._desk = desk
         self._selection = selection
         self._replace = replace
+        self._min_score = min_score
         self._size: int | None = None
 
     @property
@@ -141,7 +146,7 @@ class _Run:
                 yield Unusable(str(task["id"]), error)
                 continue
             if request and (self._replace or desk.lacks_prediction(task, request)):
-                yield request
+                yield dataclasses.replace(request, min_score=self._min_score)
             else:
                 self.summary.skipped += 1
 
@@ -165,11 +170,15 @@ class _Run:
         show()
 
     def _conclude(self, tasks: Sequence[str]) -> None:
-        for failure in self._desk.shared.ledger.failures.of(self._selection.project, tasks):
-            if failure is None:
-                self.summary.done += 1
-            else:
+        ledger, project = self._desk.shared.ledger, self._selection.project
+        failures, nothing = ledger.failures.of(project, tasks), ledger.nothing.of(project, tasks)
+        for failure, found_nothing in zip(failures, nothing, strict=True):
+            if failure is not None:
                 self.summary.fail(failure)
+            elif found_nothing is not None:
+                self.summary.nothing += 1
+            else:
+                self.summary.done += 1
 
 
 def _progress(console: Console) -> Progress:
@@ -187,7 +196,12 @@ def _progress(console: Console) -> Progress:
 def _detail(run: _Run, speed: float | None) -> str:
     summary = run.summary
     rate = f"{60 * speed:.0f} a minute, " if speed else ""
-    return f"{rate}done {summary.done}, skipped {summary.skipped}, failed {summary.failed}"
+    return f"{rate}{_counts(summary)}"
+
+
+def _counts(summary: Summary) -> str:
+    nothing = f"nothing found {summary.nothing}, " if summary.nothing else ""
+    return f"done {summary.done}, {nothing}skipped {summary.skipped}, failed {summary.failed}"
 
 
 def _print_summary(run: _Run, interrupted: bool, console: Console) -> None:
@@ -201,4 +215,4 @@ def _print_summary(run: _Run, interrupted: bool, console: Console) -> None:
         console.print("Further ones: `refam-backend status`.")
     if interrupted:
         console.print(f"{len(run.underway)} are queued and go on. Run the same command again for the rest.")
-    console.print(f"done {summary.done}, skipped {summary.skipped}, failed {summary.failed}", highlight=False)
+    console.print(_counts(summary), highlight=False)

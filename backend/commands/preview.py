@@ -23,9 +23,11 @@ __all__ = ["preview"]
 PREVIEWED = 4  # tasks, without a limit
 
 
-def preview(settings: Settings, selection: Selection, console: Console, folder: Path) -> int:
+def preview(settings: Settings, selection: Selection, console: Console, folder: Path, *, min_score: float = 0.0) -> int:
     """Segment a few tasks in this process and write pictures; nothing is queued or stored. Returns the exit code: 0 if
     none failed.
+
+    min_score: below it, nothing counts as found.
 
     Raises SettingsError without Label Studio's address and token, and what Studio raises.
     """
@@ -48,7 +50,8 @@ def preview(settings: Settings, selection: Selection, console: Console, folder: 
                     path = folder / f"task_{task['id']}_{next(number)}.png"
                     found = refam.segment(picture, expression.text)
                     save(overlay(picture.pixels, expression.text, found.grounding, found.mask, found.score), path)
-                    console.print(f"task {task['id']}: {escape(expression.text)} -> {path}")
+                    verdict = "" if found.score >= min_score else f" nothing found (score {found.score:.2f})"
+                    console.print(f"task {task['id']}: {escape(expression.text)} -> {path}{verdict}")
         except (TaskError, TemporaryError, ExpressionError) as error:
             failed += 1
             console.print(f"[red]task {task['id']}: {escape(str(error))}[/]")

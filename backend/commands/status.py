@@ -22,11 +22,12 @@ def tables(state: dict[str, Any]) -> list[RenderableType]:
     for entry in state["workers"]:
         heartbeat = f"{entry['heartbeat_seconds_ago']} s ago"
         workers.add_row(entry["name"], entry["state"], entry["device"], entry["model_version"], heartbeat)
-    projects = _table("Project", "Waiting", "Done", "Failed", "A minute", "Time left")
+    projects = _table("Project", "Waiting", "Done", "Nothing found", "Failed", "A minute", "Time left")
     for entry in state["projects"]:
         rate = "" if entry["rate"] is None else f"{entry['rate']:.1f}"
         left = "" if entry["seconds_left"] is None else str(timedelta(seconds=round(entry["seconds_left"])))
-        projects.add_row(entry["project"], *(str(entry[name]) for name in ("waiting", "done", "failed")), rate, left)
+        counts = (str(entry[name]) for name in ("waiting", "done", "nothing", "failed"))
+        projects.add_row(entry["project"], *counts, rate, left)
     failures = _table("Project", "Task", "Field", "Reason", "Remedy", "At")
     for entry in state["failures"][:LISTED]:
         failures.add_row(*(escape(entry[name]) for name in ("project", "task", "field", "message", "remedy", "at")))
@@ -46,7 +47,10 @@ def tables(state: dict[str, Any]) -> list[RenderableType]:
         "if they are its own, run `refam-backend prelabel`.[/]"
         for project, number in state["of_release_0_1"].items()
     ]
-    lines.append(f"Done {state['done']}, failed {state['failed']}, tasks that failed last {state['failed_tasks']}")
+    lines.append(
+        f"Done {state['done']}, nothing found {state['nothing']}, failed {state['failed']}, tasks that failed last "
+        f"{state['failed_tasks']}"
+    )
     return [*lines, failures] if state["failures"] else lines
 
 

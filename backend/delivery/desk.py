@@ -65,13 +65,21 @@ class Desk:
         """
         if not task.get("total_predictions"):
             return True
-        return not _answering(self.studio.predictions(str(task["id"])), request.model_version, question_mark(request))
+        stored = self.studio.predictions(str(task["id"]))
+        mark = question_mark(request)
+        return not _answering(stored, request.model_version, mark, nothing=self._found_nothing(request))
 
     def is_outdated(self, task: Mapping[str, Any], request: TaskRequest) -> bool:
         """Whether a task has predictions of this model version, and none that answers what it asks."""
         stored = self.studio.predictions(str(task["id"])) if task.get("total_predictions") else []
-        of_version = _answering(stored, request.model_version, None)
-        return bool(of_version) and not _answering(of_version, request.model_version, question_mark(request))
+        of_version = _answering(stored, request.model_version, None, nothing=True)
+        mark, nothing = question_mark(request), self._found_nothing(request)
+        return bool(of_version) and not _answering(of_version, request.model_version, mark, nothing=nothing)
+
+    def _found_nothing(self, request: TaskRequest) -> bool:
+        """Whether an empty prediction answers a request: not if it is known to answer another question."""
+        (mark,) = self.answered.marks(request.project, [request.task])
+        return mark in (None, question_mark(request))
 
     def queue(self, requests: Sequence[TaskRequest], *, replace: bool = False, again: bool = False) -> None:
         """Queue tasks and have their predictions posted.
@@ -87,27 +95,30 @@ class Desk:
         """A task cannot be used: it is listed as a failure."""
         self.shared.ledger.end([(project, str(task), Outcome(failure=error.as_json()))])
 
-    def deliver(self, target: Target, prediction: Mapping[str, Any]) -> float:
+    def deliver(self, target: Target, prediction: Mapping[str, Any], mark: str | None = None) -> float:
         """Store a prediction, unless Label Studio holds it, in place of RefAM's own that answers what the task asked
         before. Returns 0, or in how many seconds to come back.
+
+        mark: of the question that an empty prediction answers; of any other its regions tell.
 
         Raises OutdatedError if the task asks something else by now, RefusedError if Label Studio never takes it, and
         otherwise what Studio raises.
         """
-        version, mark = prediction["model_version"], question_of(prediction)
+        version, mark = prediction["model_version"], question_of(prediction) or mark
+        nothing = not prediction["result"]
         start = time.monotonic()
         (claim,) = self.claims.claim([target], version, self.timings.delivery)
         own = [claim] if claim else []
         try:
             stored = self.studio.predictions(target.task)
             strict = target.replace and not self.studio.has_annotations(target.task)
-            outdated = [entry for entry in stored if _is_own(entry) and not _fits(entry, mark, strict)]
+            outdated = [entry for entry in stored if _is_outdated(entry, version, mark, strict, nothing)]
             if outdated and not self._still_asks(target, mark):
                 raise OutdatedError(target)
         except (BackendError, OutdatedError):
             self.claims.release(own)
             raise
-        if _answering(stored, version, mark, strict):
+        if _answering(stored, version, mark, strict, nothing):
             self.claims.release(own)
         elif claim is None or time.monotonic() - start > self.timings.latest_post:
             return max(min(self.claims.claimed_for(target, version), self.timings.claimed), self.timings.soon)
@@ -115,7 +126,7 @@ class Desk:
             stored = self.studio.predictions(target.task)
         if mark:
             self.answered.note(target.project, {target.task: mark})
-        self._delete_surplus(_answering(stored, version, mark, strict))
+        self._delete_surplus(_answering(stored, version, mark, strict, nothing))
         if strict:
             outdated += [entry for entry in stored if _is_own(entry) and entry["model_version"] != version]
         for number in sorted({entry["id"] for entry in outdated}):
@@ -175,15 +186,31 @@ class OutdatedError(Exception):
 
 
 def _answering(
-    predictions: Sequence[Mapping[str, Any]], version: str, mark: str | None, strict: bool = False
+    predictions: Sequence[Mapping[str, Any]],
+    version: str,
+    mark: str | None,
+    strict: bool = False,
+    nothing: bool = False,
 ) -> list[Mapping[str, Any]]:
     """Those of a version that answer a question."""
-    return [entry for entry in predictions if entry["model_version"] == version and _fits(entry, mark, strict)]
+    return [entry for entry in predictions if entry["model_version"] == version and _fits(entry, mark, strict, nothing)]
 
 
-def _fits(prediction: Mapping[str, Any], mark: str | None, strict: bool) -> bool:
-    """Whether a prediction answers a question. Where that cannot be told it does, unless `strict`."""
+def _fits(prediction: Mapping[str, Any], mark: str | None, strict: bool, nothing: bool) -> bool:
+    """Whether a prediction answers a question. Where that cannot be told it does, unless `strict`.
+
+    nothing: whether an empty one does, which says that nothing was found.
+    """
+    if not prediction.get("result"):
+        return nothing
     return mark is None or question_of(prediction) in ((mark,) if strict else (mark, None))
+
+
+def _is_outdated(prediction: Mapping[str, Any], version: str, mark: str | None, strict: bool, nothing: bool) -> bool:
+    """Whether a prediction is RefAM's own and answers another question. An empty one of another version may answer any,
+    and stays."""
+    tells = bool(prediction.get("result")) or prediction["model_version"] == version
+    return _is_own(prediction) and tells and not _fits(prediction, mark, strict, nothing)
 
 
 def _is_own(prediction: Mapping[str, Any]) -> bool:

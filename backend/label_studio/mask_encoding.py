@@ -38,28 +38,31 @@ class Answer:
 def prediction(request: TaskRequest, answers: Iterable[Answer]) -> dict[str, Any]:
     """The prediction that Label Studio stores.
 
-    answers: to each of the request's expressions, page by page. The prediction's score is the mean over them.
+    answers: to each of the request's expressions, page by page. The prediction's score is the mean over those that have
+        masks, if any has.
     """
     results: list[dict[str, Any]] = []
     scores: list[float] = []
+    found: list[float] = []
     asked = [(page, expression) for page in request.pages for expression in page.expressions]
     for number, ((page, expression), answer) in enumerate(zip(asked, answers, strict=True)):
         score = float(np.clip(np.nan_to_num(answer.score), 0, 1))  # Label Studio drops a whole batch for one odd score
         scores.append(score)
+        found += [score] if answer.masks else []
         extra: dict[str, Any] = {} if page.item_index is None else {"item_index": page.item_index}
         if answer.warnings:
             extra["meta"] = {"text": list(answer.warnings)}
         for mask in answer.masks:
-            found = Drawing(mask)
+            drawing = Drawing(mask)
             for control in request.controls:
                 label = control.answer(expression.label)
                 if label is not None:
-                    for region in found.regions(control, label, score=score, image_tag=request.image_tag):
+                    for region in drawing.regions(control, label, score=score, image_tag=request.image_tag):
                         place = (request.model_version, number, control.name, len(results))
                         results.append({"id": region_id(question_mark(request), *place), **region, **extra})
     return {
         "model_version": request.model_version,
-        "score": round(float(np.mean(scores)), 4),
+        "score": round(float(np.mean(found or scores)), 4),
         "result": results,
     }
 

@@ -12,7 +12,7 @@ from backend.label_studio.storages import is_read_for_a_task
 __all__ = ["Click", "Control", "Expression", "Label", "Page", "Rectangle", "TaskRequest"]
 
 NO_PART_OF_THE_WORK = ("task", "project")
-NO_PART_OF_THE_QUESTION = ("studio", "model_version", *NO_PART_OF_THE_WORK)
+NO_PART_OF_THE_QUESTION = ("studio", "model_version", "min_score", *NO_PART_OF_THE_WORK)
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ class TaskRequest:
     task, project: ids in Label Studio, which the prediction is posted to.
     clicks, rectangle: what the annotator pointed at; they belong to the one expression.
     interactive: an annotator waits for it; it is a suggestion, and not the task's prediction.
+    min_score: instead of the worker's REFAM_BACKEND_MIN_SCORE.
     """
 
     studio: str
@@ -101,6 +102,7 @@ class TaskRequest:
     clicks: tuple[Click, ...] = ()
     rectangle: Rectangle | None = None
     interactive: bool = False
+    min_score: float | None = None
 
     @property
     def expressions(self) -> tuple[Expression, ...]:
@@ -122,12 +124,12 @@ class TaskRequest:
         return self._digest(NO_PART_OF_THE_QUESTION)
 
     def _digest(self, without: tuple[str, ...]) -> str:
-        content = {name: value for name, value in asdict(self).items() if name not in without}
+        content = {name: value for name, value in self.as_json().items() if name not in without}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def as_json(self) -> dict[str, Any]:
-        """A dict that JSON can hold; `from_json` reads it."""
-        return asdict(self)
+        """A dict that JSON can hold; `from_json` reads it. Releases that know no least score read what has none."""
+        return {name: value for name, value in asdict(self).items() if name != "min_score" or value is not None}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:

@@ -39,7 +39,7 @@ class _State(Collector):
         yield jobs
         counts = self._shared.counters.totals()
         ended = CounterMetricFamily("refam_jobs_ended", "Jobs that ended, ever.", labels=["outcome"])
-        for outcome in ("done", "failed"):
+        for outcome in ("done", "failed", "nothing"):
             ended.add_metric([outcome], counts[outcome])
         yield ended
         yield CounterMetricFamily("refam_heatmaps", "Heatmaps computed, not found in a cache.", counts["heatmaps"])

@@ -23,17 +23,20 @@ WORKER_FIELDS = ("name", "state", "device", "model", "model_version", "hostname"
 
 
 def collect(shared: SharedState, settings: Settings) -> dict[str, Any]:
-    """State of everything: model_version, label_studio, can_retry, queues, workers, done, failed, problems, and
+    """State of everything: model_version, label_studio, can_retry, queues, workers, done, nothing, failed, problems,
+    and
 
     projects: how far each is, with its failed tasks; running, waiting: jobs, the next MOST_JOBS of those that wait;
     failure_groups: failed tasks by their reason, the MOST_GROUPS largest groups;
     failures: the newest MOST_FAILURES of failed_tasks; retrying tells that the task is queued again;
+    nothing_found: the newest MOST_FAILURES of nothing_tasks, for which nothing was found;
     masks: the newest ones, whose pictures are at /thumbnails/<id>;
     elsewhere: other Label Studios in this Redis that have tasks waiting and no worker;
     of_release_0_1: project -> tasks that wait under 0.1's names, and that this Label Studio does not know.
     """
     backlog, ledger = shared.backlog, shared.ledger
     failed, projects = ledger.failures.per_project(), project_states(shared)
+    nothing = ledger.nothing.per_project()
     known, outdated = KnownProjects(shared.keyspace), Answered(shared.keyspace).outdated()
     titles, addresses = known.titles(), _addresses(known.hostnames(), settings.label_studio_url, projects)
     failures, groups = ledger.failures.newest(MOST_FAILURES), ledger.failures.groups()[:MOST_GROUPS]
@@ -53,6 +56,7 @@ def collect(shared: SharedState, settings: Settings) -> dict[str, Any]:
                 "title": titles.get(state.project, ""),
                 "address": addresses.get(state.project),
                 "failed": failed[state.project],
+                "nothing": nothing[state.project],
                 "outdated": outdated.get(state.project, 0),
             }
             for state in projects
@@ -62,6 +66,8 @@ def collect(shared: SharedState, settings: Settings) -> dict[str, Any]:
         "failures": [{**_dated(entry), "retrying": still} for entry, still in zip(failures, retrying, strict=True)],
         "failure_groups": [{**vars(group), "example": _dated(group.example)} for group in groups],
         "failed_tasks": failed.total(),
+        "nothing_found": [_dated(entry) for entry in ledger.nothing.newest(MOST_FAILURES)],
+        "nothing_tasks": nothing.total(),
         "masks": [_dated(entry) for entry in shared.gallery.masks()],
         "problems": [_dated(entry) for entry in shared.fleet.problems()],
         "elsewhere": shared.fleet.elsewhere(),

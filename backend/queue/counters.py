@@ -10,11 +10,11 @@ from backend.queue.keyspace import Keyspace
 
 __all__ = ["Counters"]
 
-COUNTED = ("done", "failed", "heatmaps", "image_embeddings")
+COUNTED = ("done", "failed", "nothing", "heatmaps", "image_embeddings")
 
 
 class Counters:
-    """Jobs that are done and that have failed; heatmaps and image_embeddings that were computed for them."""
+    """Jobs that are done, have failed, or found nothing; heatmaps and image_embeddings that were computed for them."""
 
     def __init__(self, keyspace: Keyspace) -> None:
         self._connection = keyspace.connection

@@ -1,8 +1,10 @@
-"""The list of failed tasks, which `refam-backend status` and the status page show.
+"""The lists of tasks that failed and of those for which nothing was found, as the status page shows them.
 
 Keys, of one Label Studio:
     refam:<studio>:failures sorted set: project/task by time of failure, the newest of them
     refam:<studio>:failure  hash: project/task -> JSON {project, task, field, message, remedy, at}
+    refam:<studio>:nothings sorted set: as failures, of tasks for which nothing was found
+    refam:<studio>:nothing  hash: as failure
 """
 
 import hashlib
@@ -52,11 +54,11 @@ def _reason(field: str, message: str) -> str:
 
 
 class FailureList:
-    """Each failed task's newest failure; of more than `most` tasks, the newest."""
+    """Each failed task's newest failure; of more than `most` tasks, the newest. name: "failure" or "nothing"."""
 
-    def __init__(self, keyspace: Keyspace, most: int) -> None:
+    def __init__(self, keyspace: Keyspace, most: int, name: str = "failure") -> None:
         self._connection = keyspace.connection
-        self._failures, self._failure = keyspace.key("failures"), keyspace.key("failure")
+        self._failures, self._failure = keyspace.key(f"{name}s"), keyspace.key(name)
         self._most = most
         self._trim = keyspace.connection.register_script(TRIM)
 

@@ -273,9 +273,9 @@ class JobQueue:
             self._promote(keys=[batch.key, interactive.key, job.key], args=[job.id, interactive.name])
 
     def _unless_failed(self, job: Job) -> Job | None:
-        """The job; None if it failed, and is forgotten now."""
+        """The job; None if it failed or found nothing, and is forgotten now."""
         outcome = _outcome(job)
-        if outcome is None or outcome.failure is None:
+        if outcome is None or (outcome.failure is None and outcome.nothing is None):
             return job
         job.delete()
         return None

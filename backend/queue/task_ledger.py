@@ -21,19 +21,22 @@ class TaskLedger:
 
     progress: how far each project is.
     failures: the tasks that failed, with their reasons.
+    nothing: the tasks for which nothing was found.
     """
 
     def __init__(self, keyspace: Keyspace, settings: Settings) -> None:
         self._connection = keyspace.connection
         self.progress = Progress(keyspace)
         self.failures = FailureList(keyspace, settings.max_failures)
+        self.nothing = FailureList(keyspace, settings.max_failures, "nothing")
 
     def begin(self, requests: Iterable[TaskRequest]) -> None:
         """Tasks wait from now on. A suggestion is no task's prediction, and is not followed."""
         self.progress.begin(request for request in requests if not request.interactive)
 
     def end(self, ended: Iterable[Ended]) -> None:
-        """Tasks have ended: one that failed is put on the list of failures, every other is taken off it."""
+        """Tasks have ended: one that failed is put on the list of failures, and one for which nothing was found on the
+        other; every other is taken off them."""
         with self._connection.pipeline() as pipe:
             self.note_end(ended, pipe)
             pipe.execute()
@@ -44,5 +47,7 @@ class TaskLedger:
         pipe: the commands are added to it.
         """
         ended = list(ended)
-        self.progress.end([(project, task, end.prediction is not None) for project, task, end in ended], pipe)
+        masked = [(project, task, end.prediction is not None and end.nothing is None) for project, task, end in ended]
+        self.progress.end(masked, pipe)
         self.failures.note([(project, task, end.failure) for project, task, end in ended], pipe)
+        self.nothing.note([(project, task, end.nothing) for project, task, end in ended], pipe)

@@ -153,8 +153,8 @@ class Answering:
             reasons = self._shared.fleet.obstacles() if asked.outcome is None else []
             if asked.outcome is None and not reasons:
                 asked.outcome = self._shared.jobs.await_outcome(asked.request, self.settings.inline_seconds)
-        if asked.outcome and asked.outcome.failure:
-            reasons = [asked.outcome.failure]
+        if asked.outcome and (reason := asked.outcome.failure or asked.outcome.nothing):
+            reasons = [reason]
         elif asked.outcome is None and not reasons:
             reasons = [TaskError("mask", "it is not ready yet.", "Ask again in a moment.").as_json()]
         prediction = asked.prediction or self._nothing()

@@ -14,6 +14,7 @@ from rq.timeouts import JobTimeoutException
 from backend.delivery.outbox import Outbox
 from backend.delivery.schedule import Schedule
 from backend.errors import TaskError, TemporaryError
+from backend.label_studio.region_ids import question_mark
 from backend.label_studio.request import TaskRequest
 from backend.queue.known_jobs import Rest
 from backend.queue.outcome import Outcome
@@ -56,12 +57,30 @@ class Predict:
         self, job: Job, request: TaskRequest, found: Found, computed: Mapping[str, int], pipe: Pipeline
     ) -> dict[str, Any]:
         try:
-            outcome = Outcome(prediction=self._predictor.draw(found))
+            made = self._predictor.draw(found)
         except TaskError as error:
             return self._refuse(job, request, error, pipe)
-        self._shared.counters.add(pipe, done=1, **computed)
+        if made["result"]:
+            outcome = Outcome(prediction=made)
+            self._shared.counters.add(pipe, done=1, **computed)
+        else:
+            outcome = self._nothing(request, made)
+            job.result_ttl = self._settings.failure_ttl
+            self._shared.counters.add(pipe, nothing=1, **computed)
         self._note(request, outcome, pipe)
         return outcome.as_json()
+
+    def _nothing(self, request: TaskRequest, made: dict[str, Any]) -> Outcome:
+        """What a task asks for was not found."""
+        advice = "Describe it otherwise."
+        bounded = (request.min_score, self._settings.min_score) != (None, None)
+        remedy = f"{advice[:-1]}, or lower the least score." if bounded else advice
+        message = f"nothing found (score {made['score']:.2f})."
+        told = TaskError(request.text_field, message, remedy, annotator=advice).as_json()
+        return Outcome(
+            prediction=made if self._settings.store_nothing and not request.interactive else None,
+            nothing={**told, "mark": question_mark(request)},
+        )
 
     def _refuse(self, job: Job, request: TaskRequest, error: TaskError, pipe: Pipeline) -> dict[str, Any]:
         job.result_ttl = self._settings.failure_ttl

@@ -102,19 +102,13 @@ class Predictor:
             if not answers:
                 first = picture, [mask for answer in found for mask in answer.masks]
             answers += found
-        if not any(mask.any() for answer in answers for mask in answer.masks):
-            raise TaskError(
-                request.text_field,
-                "nothing in the image answers the text.",
-                "Describe it otherwise.",
-                annotator="Describe it otherwise.",
-            )
         return Found(request, answers, *first)
 
     def draw(self, found: "Found") -> dict[str, Any]:
-        """The prediction of one task, made of its masks. Needs no device. Raises TaskError."""
+        """The prediction of one task, made of its masks, which may be none. Needs no device."""
         made = prediction(found.request, found.answers)
-        if self._gallery.size and not found.request.interactive and time.monotonic() - self._shown >= SHOWN_EVERY:
+        is_due = time.monotonic() - self._shown >= SHOWN_EVERY
+        if made["result"] and self._gallery.size and not found.request.interactive and is_due:
             self._gallery.add(found.request, made["score"], thumbnail(found.picture, found.on_picture))
             self._shown = time.monotonic()
         return made
@@ -138,7 +132,9 @@ class Predictor:
                 raise TaskError(request.text_field, str(error), remedy, annotator=remedy) from None
             except ClickError as error:
                 raise TaskError("click", str(error), "Click again.", annotator="Click again.") from None
-            masks = segmentation.masks
+            masks = [mask for mask in segmentation.masks if mask.any()]
+            if segmentation.score < _least_score(request, self._settings):
+                masks = []
             if self._settings.join_regions and len(masks) > 1:
                 masks = [np.logical_or.reduce(masks)]
             answers.append(Answer(masks, segmentation.score, segmentation.warnings))
@@ -161,6 +157,10 @@ class Predictor:
             return self._segmenter.select(picture, clicks, expression.text or None)
         except ExpressionError:  # a text without a usable word has no say where there are clicks
             return self._segmenter.select(picture, clicks)
+
+
+def _least_score(request: TaskRequest, settings: Settings) -> float:
+    return (settings.min_score if request.min_score is None else request.min_score) or 0.0
 
 
 def _in_pixels(request: TaskRequest, size: tuple[int, int]) -> Clicks:

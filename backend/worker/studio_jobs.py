@@ -46,7 +46,8 @@ class PostPrediction:
         for target in desk.outbox.due(job_id):
             try:
                 ended = outcome
-                if outcome.prediction is not None and (wait := desk.deliver(target, outcome.prediction)):
+                mark = (outcome.nothing or {}).get("mark")
+                if outcome.prediction is not None and (wait := desk.deliver(target, outcome.prediction, mark)):
                     waits.append(wait)
                     continue
             except OutdatedError:
@@ -59,7 +60,7 @@ class PostPrediction:
                 errors.append(error)
                 continue
             desk.shared.ledger.end([(target.project, target.task, ended)])
-            if outcome.failure:
+            if outcome.failure or outcome.nothing:
                 self._note_answered(job_id, target)
             desk.outbox.remove(job_id, target)
         if waits:

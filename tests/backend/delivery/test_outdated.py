@@ -169,7 +169,7 @@ def test_who_asks_often_looks_once_in_a_while(studio, client, run_jobs, stored, 
     assert 0 < connection.ttl(shared.keyspace.key("looked", "7")) <= 60
 
 
-def test_a_corrected_text_without_a_mask_is_listed_and_not_asked_for_ever(
+def test_a_corrected_text_that_finds_nothing_is_listed_and_not_asked_for_ever(
     studio, client, run_jobs, stored, connection, shared, counters
 ):
     correct(studio, stored[0], text="nothing")
@@ -179,9 +179,10 @@ def test_a_corrected_text_without_a_mask_is_listed_and_not_asked_for_ever(
         run_jobs()
         for key in connection.keys("rq:job:*"):  # as once failures are forgotten
             connection.delete(key)
-    (failure,) = shared.ledger.failures.newest()
-    assert "nothing in the image" in failure["message"]
-    assert counters.totals()["failed"] == 1
+    (entry,) = shared.ledger.nothing.newest()
+    assert "nothing found" in entry["message"]
+    assert shared.ledger.failures.newest() == []
+    assert counters.totals()["nothing"] == 1
     once(studio, stored)
 
 

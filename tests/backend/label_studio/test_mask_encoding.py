@@ -144,7 +144,9 @@ def test_each_thing_has_a_region_and_what_was_not_understood_stands_beside_it():
     assert len({region["id"] for region in made["result"]}) == 2
     assert [region["meta"] for region in made["result"]] == [{"text": list(answer.warnings)}] * 2
     assert LabelInterface(ALL_KINDS).validate_prediction(made, return_errors=True) == []
-    assert prediction(a_request("a dog", "a cat"), [Answer([], 0.0), Answer(masks[:1], 1)])["score"] == 0.5
+    nothing = prediction(a_request("a dog", "a cat"), [Answer([], 0.25), Answer([], 0.75)])
+    assert (nothing["score"], nothing["result"]) == (0.5, [])
+    assert prediction(a_request("a dog", "a cat"), [Answer([], 0.25), Answer(masks[:1], 1)])["score"] == 1
 
 
 @given(st.floats())

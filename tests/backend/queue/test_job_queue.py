@@ -53,7 +53,7 @@ def test_results_are_there_for_the_next_call(queue, request_for, run_jobs, count
     run_jobs()
     (outcome,) = queue.submit([request], Priority.BATCH)
     assert outcome.prediction["result"][0]["value"]["brushlabels"] == ["Object"]
-    assert counters.totals() == {"done": 1, "failed": 0, "heatmaps": 1, "image_embeddings": 0}
+    assert counters.totals() == {"done": 1, "failed": 0, "nothing": 0, "heatmaps": 1, "image_embeddings": 0}
     assert waiting(backlog)["batch"] == 0
 
 
@@ -94,7 +94,7 @@ def test_bad_input_fails_at_once_and_alone(queue, request_for, run_jobs, setting
     assert good.prediction
     assert other.prediction
     assert bad.failure["field"] == "text"
-    assert counters.totals() == {"done": 2, "failed": 1, "heatmaps": 2, "image_embeddings": 0}
+    assert counters.totals() == {"done": 2, "failed": 1, "nothing": 0, "heatmaps": 2, "image_embeddings": 0}
     (failure,) = ledger.failures.newest()
     assert (failure["project"], failure["task"]) == ("7", "2")
     job = Job.fetch(requests[1].job_id(), connection, JSONSerializer)
@@ -171,11 +171,16 @@ def test_a_task_queued_before_the_settings_were_changed_is_made_and_named_as_the
     assert not ledger.failures.newest()
 
 
-def test_nothing_found_is_a_failure_with_a_reason(queue, request_for, run_jobs, ledger):
+def test_nothing_found_is_listed_apart_from_failures_with_a_reason(queue, request_for, run_jobs, ledger):
     request = request_for(1, "nothing")
     queue.submit([request], Priority.BATCH)
     run_jobs()
-    assert "nothing in the image" in ledger.failures.newest()[0]["message"]
+    (entry,) = ledger.nothing.newest()
+    assert (entry["field"], entry["message"]) == ("text", "nothing found (score 0.75).")
+    assert ledger.failures.newest() == []
+    outcome = queue.outcome(request.job_id())
+    assert outcome.prediction is None and outcome.failure is None
+    assert ledger.progress.state("7").done == 0
 
 
 def test_waiting_ends_with_time_and_with_closing(queue, request_for):

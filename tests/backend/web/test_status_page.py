@@ -286,7 +286,7 @@ class TestCancel:
 
 class TestRetry:
     def test_failed_tasks_are_done_again_at_once(self, client, studio, run_jobs):
-        numbers = retrieve(client, studio, 7, "unusable", "nothing", "left")
+        numbers = retrieve(client, studio, 7, "unusable", "too large", "left")
         run_jobs()
         assert len(reasons(client)) == 2
         for number in numbers[:2]:

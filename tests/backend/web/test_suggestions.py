@@ -99,7 +99,7 @@ def test_the_clicks_label_is_the_masks_label(ask):
     [
         ([text("a horse")], TWO, "The text does not say which label its mask gets. Name Cat or Dog in the prompt."),
         ([text("unusable")], CONFIG, "The expression holds no word to look for. Change the text."),
-        ([text("nothing")], CONFIG, "Nothing in the image answers the text. Describe it otherwise."),
+        ([text("nothing")], CONFIG, "Nothing found (score 0.75). Describe it otherwise."),
         ([point(positive=False)], CONFIG, "The clicks only say where the mask is not. Click again."),
     ],
 )
