@@ -42,6 +42,7 @@ class Preset(NamedTuple):
     points: int
     peak_ratio: float
     choice: str
+    tiles: int
 
 
 # FLUX's is the paper's; the other was chosen on scenes that are not the evaluation's
@@ -64,7 +65,14 @@ MODELS: dict[str, dict[str, Any]] = {
     },
 }
 METHODS: dict[str, dict[str, Any]] = {
-    "best": {"sizes_by_area": True, "relation_bias": True, "points": 8, "peak_ratio": 0.2, "choice": "things"},
+    "best": {
+        "sizes_by_area": True,
+        "relation_bias": True,
+        "points": 8,
+        "peak_ratio": 0.2,
+        "choice": "things",
+        "tiles": 8,
+    },
     "faithful": {
         "average": "probabilities",
         "combine": "sum",
@@ -74,6 +82,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "points": 1,
         "peak_ratio": 0.5,
         "choice": "point",
+        "tiles": 1,
     },
 }
 
@@ -140,6 +149,11 @@ class RefAMConfig:
         None,
         "Transformer blocks whose attention is read, double-stream blocks first. Default: `0,4` for `tiny`, "
         "`10-18` for FLUX.",
+    )
+    tiles: int | None = setting(
+        None,
+        "Most squares, a pass each, in which an image is read that is more than twice as long as wide; 1 squashes it. "
+        "Default: 8 for `best`, 1 for `faithful`.",
     )
     seed: int = setting(0, "Seed of the noise.")
     average: str | None = setting(
@@ -215,7 +229,7 @@ class RefAMConfig:
         _require(re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device), "device", self.device, "auto, cpu, cuda or cuda:N")
         for name, choices in CHOICES.items():
             _require(getattr(self, name) in choices, name, getattr(self, name), " or ".join(filter(None, choices)))
-        for name in ("resolution", "points", "text_cache", "image_cache"):
+        for name in ("resolution", "tiles", "points", "text_cache", "image_cache"):
             value = getattr(self, name)
             _require(value is None or value >= 1, name, value, "a whole number of 1 or more")
         for name in ("sink_share", "sink_variation", "smoothing"):

@@ -6,11 +6,12 @@ from typing import Self
 
 from PIL import Image
 
-__all__ = ["Picture"]
+__all__ = ["ELONGATED", "Picture"]
 
 GAP = (
     3  # pixels that are left for each that a model takes, on each axis; with so many, Pillow says, two steps do as one
 )
+ELONGATED = 2.0  # times as long as wide, from which on the square that a transformer takes loses too much
 Box = tuple[float, float, float, float]
 
 
@@ -41,9 +42,12 @@ class Picture:
         return cls(whole.pixels, whole.size, whole.box, digest.digest())
 
     def reduced(self, side: int) -> Self:
-        """The picture with no fewer than GAP times `side` pixels on each axis, unless it has fewer already."""
+        """The picture with no fewer than GAP times `side` pixels on each axis, unless it has fewer already; an
+        elongated one is reduced by the same factor on both."""
         left, upper, right, lower = self.box
         across, down = (max(1, int(length / (GAP * side))) for length in (right - left, lower - upper))
+        if max(self.size) > ELONGATED * min(self.size):  # it is read in squares
+            across = down = min(across, down)
         if (across, down) == (1, 1):
             return self
         box = (left / across, upper / down, right / across, lower / down)

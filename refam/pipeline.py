@@ -28,6 +28,7 @@ from refam.refine import best_clicked, score, threshold_mask, to_grid
 from refam.sam import Candidate, SegmentAnything
 from refam.sinks import find_sinks
 from refam.text import Text, Token, read_text
+from refam.tiles import joined_maps, tiles_of
 from refam.tiny import FLUX_FOLDER
 
 Mask = NDArray[np.bool_]
@@ -174,7 +175,8 @@ class RefAM:
 
     def prepare(self, picture: Picture) -> None:
         """Do beforehand what an image takes without the device, unless it is known. Any thread may."""
-        self.backbone.prepare(picture)
+        for tile in tiles_of(picture, self.config.preset.tiles):
+            self.backbone.prepare(tile.picture)
         if self.sam:
             self.sam.prepare(picture)
 
@@ -190,7 +192,7 @@ class RefAM:
         config = self.config
         text = self._text(expression)
 
-        maps = self.backbone.token_maps(picture, text.strings)
+        maps = joined_maps(picture, config.preset.tiles, lambda tile: self.backbone.token_maps(tile, text.strings))
 
         sinks = find_sinks(maps, config.sink_share, config.sink_variation)
         tokens = [replace(token, sink=bool(sink)) for token, sink in zip(text.tokens, sinks, strict=True)]

@@ -14,6 +14,7 @@ from refam.heatmap import Heat, Point, find_points, hot_regions, normalise, with
 from refam.picture import Picture
 from refam.refine import agreement, threshold_mask
 from refam.sam import Candidate, SegmentAnything
+from refam.tiles import Tile, tiles_of
 
 __all__ = ["PointProposer", "Proposal", "Proposer", "RegionProposer", "Sought"]
 
@@ -56,49 +57,74 @@ class Proposer(Protocol):
         ...
 
 
+class _Found(NamedTuple):
+    """One of Segment Anything's answers on a tile, the IoU that it predicts, and its mask [h, w] bool over the whole
+    image."""
+
+    mask: Mask
+    predicted_iou: float
+    candidate: Candidate
+    tile: Tile
+
+
 class PointProposer:
-    """Segment Anything, prompted at the peaks of each heat, one by one. What it answers is kept for some points of each
-    of the last `image_cache` images."""
+    """Segment Anything, prompted at the peaks of each heat, one by one; of an elongated image also in the square around
+    each. What it answers is kept for some points of each of the last `image_cache` images."""
 
     def __init__(self, sam: SegmentAnything, config: RefAMConfig) -> None:
         self._sam = sam
         self._config = config
-        self._answers: LRUCache[list[Candidate]] = LRUCache(POINTS_KEPT * config.image_cache)
+        self._answers: LRUCache[list[_Found]] = LRUCache(POINTS_KEPT * config.image_cache)
 
     def propose(self, picture: Picture, sought: Sequence[Sought]) -> list[Proposal]:
         """Of each peak's masks the one that agrees best with the heat around it; masks of one thing are merged."""
-        found = [candidate for each in sought for candidate in self._at_peaks(picture, normalise(each.heat))]
+        found = [each for one in sought for each in self._at_peaks(picture, normalise(one.heat))]
         return [
-            Proposal(each.coarse, float(np.clip(each.predicted_iou, 0, 1)), partial(self._draw, each, picture))
+            Proposal(each.mask, float(np.clip(each.predicted_iou, 0, 1)), partial(self._draw, each, picture))
             for each in _apart(found)
         ]
-
-    def _draw(self, candidate: Candidate, picture: Picture) -> Mask:
-        return self._sam.full_mask(candidate, picture.size)
 
     def forget(self) -> None:
         """Keep nothing of the images so far."""
         self._answers.clear()
 
-    def _at_peaks(self, picture: Picture, heat: Heat) -> list[Candidate]:
+    def _draw(self, found: _Found, picture: Picture) -> Mask:
+        part = self._sam.full_mask(found.candidate, found.tile.picture.size)
+        return found.tile.whole_mask(part, picture.size[::-1])
+
+    def _at_peaks(self, picture: Picture, heat: Heat) -> list[_Found]:
         preset = self._config.preset
         points = find_points(heat, picture.size, preset.points, preset.peak_ratio)
         by_place = {(picture.key, point.x, point.y): point for point in points}
 
-        def answer(places: list[tuple[bytes, float, float]]) -> list[list[Candidate]]:
-            return self._sam.candidates_of_each(picture, [Point(x, y) for _, x, y in places])
+        def answer(places: list[tuple[bytes, float, float]]) -> list[list[_Found]]:
+            return self._answer(picture, [Point(x, y) for _, x, y in places])
 
-        found = []
-        for point, candidates in zip(points, self._answers.get_all(list(by_place), answer), strict=True):
+        best = []
+        for point, answers in zip(points, self._answers.get_all(list(by_place), answer), strict=True):
             around = without_rivals(heat, point.cell(picture.size, heat.shape))
-            fitting = [
-                (max(each.predicted_iou, 0.0) * agreement(each.coarse, around), number, each)
-                for number, each in enumerate(candidates)
-                if each.coarse.any()
+            rated = [
+                (max(each.predicted_iou, 0.0) * agreement(each.mask, around), -n) for n, each in enumerate(answers)
             ]
-            if fitting:
-                found.append(max(fitting)[2])
-        return found
+            if rated:
+                best.append(answers[-max(rated)[1]])
+        return best
+
+    def _answer(self, picture: Picture, points: Sequence[Point]) -> list[list[_Found]]:
+        """For each point what Segment Anything finds there, without empty masks."""
+        tiles = tiles_of(picture, self._config.preset.tiles)
+        answers: list[list[_Found]] = [[] for _ in points]
+        for tile in [Tile(picture), *(tiles if len(tiles) > 1 else [])]:
+            near = [n for n, point in enumerate(points) if tile.length == 1 or _nearest(tiles, point) is tile]
+            local = [Point(points[n].x - tile.corner[0], points[n].y - tile.corner[1]) for n in near]
+            for n, candidates in zip(
+                near, self._sam.candidates_of_each(tile.picture, local) if near else [], strict=True
+            ):
+                for each in candidates:
+                    mask = tile.whole_mask(each.coarse, _whole_shape(each.coarse.shape, picture, tiles[0]))
+                    if mask.any():
+                        answers[n].append(_Found(mask, each.predicted_iou, each, tile))
+        return answers
 
 
 class RegionProposer:
@@ -124,11 +150,25 @@ class RegionProposer:
         """Nothing is kept."""
 
 
-def _apart(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates, those that SAM rates best first, without those that share more than SAME with a better one."""
-    kept: list[Candidate] = []
-    for candidate in sorted(candidates, key=lambda each: -each.predicted_iou):
-        mask = candidate.coarse
-        if all((mask & other.coarse).sum() <= SAME * min(mask.sum(), other.coarse.sum()) for other in kept):
-            kept.append(candidate)
+def _whole_shape(shape: tuple[int, ...], picture: Picture, tile: Tile) -> tuple[int, int]:
+    """Of masks of the whole image that are as fine as a tile's, of which the longer side has as many cells as that of
+    this shape."""
+    if tile.length == 1:
+        return shape[0], shape[1]
+    longer = round(max(shape) / tile.length)
+    shorter = max(1, round(longer * min(picture.size) / max(picture.size)))
+    return (shorter, longer) if picture.size[0] > picture.size[1] else (longer, shorter)
+
+
+def _nearest(tiles: Sequence[Tile], point: Point) -> Tile:
+    return min(tiles, key=lambda tile: tile.distance(point.x, point.y))
+
+
+def _apart(found: Sequence[_Found]) -> list[_Found]:
+    """What was found, best rated by Segment Anything first, without masks that share more than SAME with a better
+    one."""
+    kept: list[_Found] = []
+    for each in sorted(found, key=lambda one: -one.predicted_iou):
+        if all((each.mask & other.mask).sum() <= SAME * min(each.mask.sum(), other.mask.sum()) for other in kept):
+            kept.append(each)
     return kept

@@ -82,7 +82,7 @@ def test_the_demonstration_and_the_method(command, tmp_path):
     said(command("refam-backend", "demo", "--tasks", "2"))
     assert json.loads((tmp_path / "build" / "demo" / "report.json").read_text())["predicted"] == 2
     picture = tmp_path / "build" / "demo" / "sample" / "001.png"
-    said(command("refam", "segment", str(picture), "the left thing", "--output", "mask.png"))
+    said(command("refam", "segment", str(picture), "the red thing on the left", "--output", "mask.png"))
     with Image.open(tmp_path / "mask.png") as mask, Image.open(picture) as image:
         assert mask.size == image.size
 

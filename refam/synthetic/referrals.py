@@ -107,22 +107,21 @@ def position(rng: np.random.Generator) -> Wanted:
 
 def relation_to(rng: np.random.Generator) -> Wanted:
     """One of two of a kind, told apart by where it lies from an anchor that lies between them."""
+    alike = _any_patterned(rng)
+    anchor = pick(rng, [kind for kind in OWN_PALETTE if kind is not alike[0]])
     side = pick(rng, tuple(SIDES))
-    wishes, name, anchor = _around(rng, side)
-    return Wanted(wishes, pick(rng, RELATIONS[side]).format(f"the {name}", f"the {anchor}"))
+    text = pick(rng, RELATIONS[side]).format(f"the {_name(alike[0].noun, alike[1])}", f"the {anchor.noun}")
+    return Wanted(_around(alike, anchor, side), text)
 
 
-def _around(rng: np.random.Generator, side: str) -> tuple[list[Wish], str, str]:
-    """Two of a kind with an anchor between them, the first on a side of it; the names of the kind and of the anchor."""
-    kind, colour_ = _any_patterned(rng)
-    anchor = pick(rng, [k for k in OWN_PALETTE if k is not kind])
+def _around(alike: tuple[Kind, str | None], anchor: Kind, side: str) -> list[Wish]:
+    """Two of a kind and colour with an anchor between them, the first on a side of it."""
     across = (0.3, 0.38, 0.7, 0.62) if side in ("top", "bottom") else (0.38, 0.3, 0.62, 0.7)
-    wishes = [
-        Wish(kind, colour_, "medium", _band(SIDES[side], side)),
-        Wish(kind, colour_, "medium", _band(SIDES[OPPOSITE[side]], side)),
+    return [
+        Wish(*alike, "medium", _band(SIDES[side], side)),
+        Wish(*alike, "medium", _band(SIDES[OPPOSITE[side]], side)),
         Wish(anchor, None, "small", across),
     ]
-    return wishes, _name(kind.noun, colour_), anchor.noun
 
 
 def _band(region: tuple[float, float, float, float], side: str) -> tuple[float, float, float, float]:
@@ -199,8 +198,10 @@ def negated(rng: np.random.Generator) -> Wanted:
         where = {"left": "on the left", "right": "on the right", "top": "at the top", "bottom": "at the bottom"}[side]
         text = f"the {_name(kind.noun, colour_)} that is not {where}"
         return Wanted([*wishes, *_clutter(rng, kind.noun)[:2]], text, needed=2)
-    wishes, name, anchor = _around(rng, OPPOSITE[side])
-    return Wanted(wishes, RELATIONS[side][0].format(f"the {name} that is not", f"the {anchor}"))
+    alike = _any_patterned(rng)
+    anchor = pick(rng, [kind for kind in OWN_PALETTE if kind is not alike[0]])
+    target = f"the {_name(alike[0].noun, alike[1])} that is not"
+    return Wanted(_around(alike, anchor, OPPOSITE[side]), RELATIONS[side][0].format(target, f"the {anchor.noun}"))
 
 
 def every(rng: np.random.Generator) -> Wanted:

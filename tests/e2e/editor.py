@@ -86,6 +86,12 @@ class Editor:
         self.page.wait_for_timeout(SETTLE)
         return self._mask(REGIONS)
 
+    def wait_for_suggestions(self, count: int) -> list[NDArray[np.bool_]]:
+        """The pixels of so many suggestions."""
+        self.page.wait_for_function(f"{SUGGESTIONS}.length === {count}")
+        self.page.wait_for_timeout(SETTLE)
+        return [self._mask(SUGGESTIONS, number) for number in range(count)]
+
     def wait_for_suggestion(self, other_than: str = "") -> NDArray[np.bool_]:
         """The pixels of the suggestion."""
         self.page.wait_for_function(f"{SUGGESTIONS}.length === 1 && {SUGGESTIONS}[0].id !== '{other_than}'")
@@ -123,9 +129,9 @@ class Editor:
         self.page.mouse.move(*self._place(*end), steps=8)
         self.page.mouse.up()
 
-    def _mask(self, regions: str) -> NDArray[np.bool_]:
-        """bool [H, W]: what the editor's canvas holds of the first of these regions, as Submit would send it."""
-        return read_mask(self.page.evaluate(f"JSON.parse(JSON.stringify({regions}[0].serialize()))"))
+    def _mask(self, regions: str, number: int = 0) -> NDArray[np.bool_]:
+        """bool [H, W]: what the editor's canvas holds of one of these regions, as Submit would send it."""
+        return read_mask(self.page.evaluate(f"JSON.parse(JSON.stringify({regions}[{number}].serialize()))"))
 
 
 def read_mask(result: dict[str, Any]) -> NDArray[np.bool_]:

@@ -28,7 +28,7 @@ def masked(project, api, sample):
 
 def other_text(entry):
     """A text that refers to another thing of the same picture, so that its mask is another one."""
-    return "the background" if "background" not in entry.text else "the sky"
+    return "the red thing" if "red" not in entry.text else "the blue thing"
 
 
 def test_a_corrected_text_has_its_mask_after_a_retrieve(project, masked, api, sample, editor, refam):

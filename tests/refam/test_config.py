@@ -64,7 +64,7 @@ def test_a_bad_variable_is_named_with_its_remedy(variable, value, remedy):
 
 
 def test_presets_belong_to_models():
-    best = True, True, 8, 0.2, "things"
+    best = True, True, 8, 0.2, "things", 8
     assert RefAMConfig().preset == (128, 0.3, "0,4", "logits", "product", 0.7, *best)
     flux = RefAMConfig(model="black-forest-labs/FLUX.1-dev").preset
     assert flux == (1024, 0.5, "10-18", "probabilities", "sum", 0.0, *best)
@@ -72,7 +72,7 @@ def test_presets_belong_to_models():
 
 
 def test_a_method_sets_defaults_that_can_be_changed():
-    faithful = False, False, 1, 0.5, "point"
+    faithful = False, False, 1, 0.5, "point", 1
     assert RefAMConfig(method="faithful").preset == (128, 0.3, "0,4", "probabilities", "sum", 0, *faithful)
     assert RefAMConfig(method="faithful", points=3, combine="product").preset.points == 3
     assert RefAMConfig(choice="point").preset.choice == "point"
