@@ -103,6 +103,7 @@ def rendered(
     count: Annotated[int, typer.Option(min=1, help="Number of scenes.")] = 500,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
     ablation: Annotated[bool, typer.Option("--ablation", help="Switch off each part of the method in turn.")] = False,
+    pictures: Annotated[Path | None, typer.Option(help="Folder for pictures of the ten worst answers.")] = None,
     model: Model = None,
     sam: Sam = None,
     device: Device = None,
@@ -122,9 +123,36 @@ def rendered(
     if "reliability" in report:
         console.print(_reliability_table(report["reliability"]))
         _print_facts({"absent": _absent_line(report["refused_if_absent"])})
+    if pictures is not None and not ablation:
+        from refam import figures
+
+        samples = evaluation.referrals(seed, count)
+        for number in report["worst"]:
+            kind, referral = samples[number]
+            result = refam.segment(referral.scene.image, referral.expression)
+            shown = figures.overlay(
+                referral.scene.image, referral.expression, result.grounding, result.mask, result.score
+            )
+            figures.save(shown, pictures / f"{number:04}_{kind}.png")
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(report, indent=2) + "\n")
+
+
+@evaluate.command()
+def elongated(
+    seed: Annotated[int, typer.Option(help="Seed of the scenes.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="Number of scenes of each shape.")] = 100,
+    model: Model = None,
+    sam: Sam = None,
+    device: Device = None,
+) -> None:
+    """Evaluate on rendered scenes much longer than wide, read in squares and squashed to one."""
+    from refam.evaluate import evaluate_elongated
+
+    with _reported():
+        report = evaluate_elongated(_load(model, sam, device), seed, count, progress=_progress)
+    console.print(_result_table(report))
 
 
 @app.command()

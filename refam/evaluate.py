@@ -5,9 +5,11 @@ Training draws its scenes from seeds of three numbers, evaluation from seeds of 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 from PIL.Image import Image
 
@@ -15,14 +17,29 @@ from refam.errors import ExpressionError
 from refam.heatmap import Point
 from refam.picture import Picture
 from refam.pipeline import RefAM
+from refam.proposals import Proposal, Sought
 from refam.synthetic.referrals import FURTHER_REFERRALS, REFERRALS, Referral, refer
+from refam.synthetic.scenes import Thing
 
-__all__ = ["ABLATIONS", "Outcome", "ablate", "evaluate_rendered", "intersection_over_union", "referrals", "summarise"]
+__all__ = [
+    "ABLATIONS",
+    "Outcome",
+    "ablate",
+    "evaluate_elongated",
+    "evaluate_rendered",
+    "intersection_over_union",
+    "referrals",
+    "refused_if_absent",
+    "reliability",
+    "summarise",
+    "worst",
+]
 
 Mask = NDArray[np.bool_]
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 EVALUATION = 2509_22650  # marks evaluation's seeds
-BINS = 10
+ELONGATIONS = (3, 4, 8)
+BINS, WORST = 10, 10
 KEPT = 0.95
 PRESENT = ("noun", "colour_noun")  # what "absent" leaves out
 
@@ -65,6 +82,22 @@ class Outcome:
         return self.iou > 1 / 2
 
 
+class TrueNouns:
+    """Proposes the true masks of all things with the nouns that are sought; all things where none has one."""
+
+    def __init__(self) -> None:
+        self.things: Sequence[Thing] = ()
+
+    def propose(self, picture: Picture, sought: Sequence[Sought]) -> list[Proposal]:
+        """As Proposer does."""
+        names = {word for each in sought for word in each.name.split()}
+        named = [thing for thing in self.things if thing.kind.noun in names]
+        return [Proposal(thing.mask, 1.0, partial(np.copy, thing.mask)) for thing in named or self.things]
+
+    def forget(self) -> None:
+        """Nothing is kept."""
+
+
 def referrals(seed: int, count: int, kinds: Sequence[str] = tuple(REFERRALS)) -> list[tuple[str, Referral]]:
     """`count` referrals with their kinds, the kinds taken in turn. The same seed gives the same scenes."""
     return [
@@ -81,18 +114,24 @@ def evaluate_rendered(
     of each of the FURTHER_REFERRALS as of each of these.
 
     Controls: `wrong_text` reads the next scene's expression, `centre_point` and `random_object` prompt SAM with the
-    image's centre and with a point on any one thing, `untrained` is the same architecture with random weights.
+    image's centre and with a point on any one thing, `untrained` is the same architecture with random weights, and
+    `true_nouns` has the heatmap choose among the true masks of all things with the nouns that are named: what a
+    segmenter that knows nouns would give at best.
 
     Returns pointing accuracy (point in the true mask), the share of right masks (IoU above 1/2) with its standard
     error, mean IoU and overall IoU (sum of intersections over sum of unions), each in [0, 1]: for all of REFERRALS, by
-    kind and for each control; and how well the score tells what is right, see `reliability` and `refused_if_absent`.
+    kind and for each control; how well the score tells what is right, see `reliability` and `refused_if_absent`; and
+    the numbers of the `worst` scenes.
     """
     samples = referrals(seed, count)
     further = referrals(seed, len(FURTHER_REFERRALS) * max(1, count // len(REFERRALS)), tuple(FURTHER_REFERRALS))
     rng = np.random.default_rng((EVALUATION, seed, 0, 1))
     outcomes: dict[str, list[Outcome]] = {
-        name: [] for name in ("default", "further", "wrong_text", "centre_point", "random_object", "untrained")
+        name: []
+        for name in ("default", "further", "wrong_text", "centre_point", "random_object", "untrained", "true_nouns")
     }
+    named = TrueNouns()
+    choosing = refam.with_proposer(named)
     for i, (kind, referral) in enumerate(progress([*samples, *further])):
         image, truth = referral.scene.image, referral.truth
         if i >= len(samples):
@@ -107,6 +146,8 @@ def evaluate_rendered(
         outcomes["centre_point"].append(_prompt(refam, kind, image, centre, truth))
         outcomes["random_object"].append(_prompt(refam, kind, image, somewhere, truth))
         outcomes["untrained"].append(_segment(untrained, kind, image, referral.expression, truth))
+        named.things = referral.scene.things
+        outcomes["true_nouns"].append(_segment(choosing, kind, image, referral.expression, truth))
     main, texts = outcomes.pop("default"), outcomes.pop("further")
     return {
         **summarise(main),
@@ -116,6 +157,7 @@ def evaluate_rendered(
         "controls": {name: summarise(rows) for name, rows in outcomes.items()},
         "reliability": reliability([*main, *texts]),
         "refused_if_absent": refused_if_absent([*main, *texts]),
+        "worst": worst(main),
     }
 
 
@@ -128,6 +170,36 @@ def ablate(refam: RefAM, seed: int, count: int, progress: Progress = iter) -> di
         rows = [_segment(variant, kind, r.scene.image, r.expression, r.truth) for kind, r in samples]
         table[name] = {**summarise(rows), "by_kind": _by_kind(rows)}
     return table
+
+
+def evaluate_elongated(refam: RefAM, seed: int, count: int, progress: Progress = iter) -> dict[str, Any]:
+    """Evaluate on `count` elongated scenes of each of ELONGATIONS, wide and high in turn, with and without tiles. Each
+    is a scene of the kind "noun" in a row of others without that noun. Returns {name: summary}."""
+    variants = {"squashed": refam.with_settings(tiles=1), "in tiles": refam}
+    outcomes: dict[str, list[Outcome]] = {f"{length}:1, {name}": [] for length in ELONGATIONS for name in variants}
+    for length, number in progress([(length, number) for length in ELONGATIONS for number in range(count)]):
+        image, expression, truth = _elongated(np.random.default_rng((EVALUATION, seed, number, length + 1)), length)
+        if number % 2:
+            image, truth = image.transpose(PIL.Image.Transpose.TRANSPOSE), truth.T
+        for name, variant in variants.items():
+            outcomes[f"{length}:1, {name}"].append(_segment(variant, "noun", image, expression, truth))
+    return {name: summarise(rows) for name, rows in outcomes.items()}
+
+
+def _elongated(rng: np.random.Generator, length: int) -> tuple[Image, str, Mask]:
+    """A row of `length` scenes, an expression that refers to a thing in one of them, and its mask."""
+    sought = refer(rng, "noun")
+    noun = sought.scene.things[0].kind.noun
+    scenes: list[Referral] = []
+    while len(scenes) < length - 1:
+        scene = refer(rng, "noun")
+        if all(thing.kind.noun != noun for thing in scene.scene.things):
+            scenes.append(scene)
+    place = int(rng.integers(length))
+    scenes.insert(place, sought)
+    pixels = np.concatenate([np.asarray(each.scene.image) for each in scenes], axis=1)
+    masks = [each.truth if number == place else np.zeros_like(each.truth) for number, each in enumerate(scenes)]
+    return PIL.Image.fromarray(pixels), sought.expression, np.concatenate(masks, axis=1)
 
 
 def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -161,6 +233,12 @@ def reliability(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     ]
     error = sum(each["count"] * abs(each["score"] - each["right"]) for each in bins) / len(outcomes)
     return {"bins": bins, "error": round(float(error), 4)}
+
+
+def worst(outcomes: Sequence[Outcome]) -> list[int]:
+    """Numbers of the WORST outcomes: the wrong ones with the highest score."""
+    wrong = [number for number, outcome in enumerate(outcomes) if not outcome.right]
+    return sorted(wrong, key=lambda number: -outcomes[number].score)[:WORST]
 
 
 def refused_if_absent(outcomes: Sequence[Outcome]) -> dict[str, Any]:

@@ -118,11 +118,14 @@ class RefAM:
     """The method with its models loaded. `RefAM.from_config(config)` loads them. Not to be shared between threads, but
     for `prepare`."""
 
-    def __init__(self, config: RefAMConfig, backbone: Backbone, sam: SegmentAnything | None) -> None:
+    def __init__(
+        self, config: RefAMConfig, backbone: Backbone, sam: SegmentAnything | None, proposer: Proposer | None = None
+    ) -> None:
+        """proposer: what finds whole things; Segment Anything at the heatmap's peaks if absent, else hot regions."""
         self.config = config
         self.backbone = backbone
         self.sam = sam
-        self._proposer: Proposer = PointProposer(sam, config) if sam else RegionProposer(config)
+        self._proposer = proposer or (PointProposer(sam, config) if sam else RegionProposer(config))
         self._groundings: LRUCache[Grounding] = LRUCache(config.image_cache)
 
     @classmethod
@@ -139,6 +142,10 @@ class RefAM:
         have no effect here, and blocks must be among those loaded (else ConfigError)."""
         config = replace(self.config, **changes)
         return type(self)(config, self.backbone.with_config(config), self.sam)
+
+    def with_proposer(self, proposer: Proposer) -> Self:
+        """The same with another way to find the whole things that the heatmap chooses among."""
+        return type(self)(self.config, self.backbone, self.sam, proposer)
 
     def untrained(self, seed: int) -> Self:
         """The same architecture with a transformer that never learned anything; SAM stays as it is."""

@@ -15,7 +15,8 @@ __all__ = ["Role", "Text", "Token", "choose_magnets", "read_text"]
 
 MAX_TOKENS = 512  # the longest text that FLUX was trained on
 MAX_CHARACTERS = 4096  # refused before tokenizing, which takes long for a text of megabytes
-SHORT_WORD = 2  # letters; a longer word that falls into single letters is none that the model knows
+SHORT_WORD = 2  # letters
+SPELLED = 1.5  # letters to a piece: with fewer, a word is not known, but spelled out
 
 
 class Role(StrEnum):
@@ -127,11 +128,11 @@ def _with_plurals_known(phrase: Phrase, tokenize: Callable[[str], list[Piece]]) 
 
 
 def _unknown_words(phrase: Phrase, pieces: list[Piece]) -> frozenset[int]:
-    """Indices of the words in which a piece is unknown, or that fall into single letters."""
+    """Indices of the words in which a piece is unknown, or that fall into letters."""
     unknown = set()
     for index, word in enumerate(phrase.words):
-        own = [piece for piece in pieces if piece.start < word.end and piece.end > word.start]
-        spelled = len(word.text) > SHORT_WORD and all(len(piece.text.lstrip("▁")) <= 1 for piece in own)
+        own = [piece for piece in pieces if piece.start < word.end and piece.end > word.start and piece.text != "▁"]
+        spelled = len(word.text) > SHORT_WORD and len(word.text) < SPELLED * len(own)
         if spelled or any(piece.unknown for piece in own):
             unknown.add(index)
     return frozenset(unknown)

@@ -90,15 +90,15 @@ def reply_in_text(
     reasons: Sequence[Mapping[str, str]],
     prompt_tag: str | None,
     image_tag: str,
-    notice: str = "",
+    notices: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """The result that shows the annotator why there is no mask: the prompt's TextArea with the reasons below what was
     typed. Label Studio shows no error, but takes a suggested text over at once. Without reasons, the result takes away
     those of an earlier answer. No result where the label config has no TextArea, or there is nothing to say.
 
-    notice: said first, if anything.
+    notices: said first.
     """
-    shown = [REASON_MARK + line for line in [*filter(None, [notice]), *map(_said_to_annotator, reasons)]]
+    shown = [REASON_MARK + line for line in [*notices, *map(_said_to_annotator, reasons)]]
     outdated = interaction.texts and interaction.refused
     if prompt_tag is None or not (shown or outdated):
         return []

@@ -158,8 +158,8 @@ class Answering:
         elif asked.outcome is None and not reasons:
             reasons = [TaskError("mask", "it is not ready yet.", "Ask again in a moment.").as_json()]
         prediction = asked.prediction or self._nothing()
-        notice = f"{NOTICE} {SWITCH}" if interaction.texts and self._is_news(task) else ""
-        shown = reply_in_text(interaction, reasons, config.prompt_tag, config.image_tag, notice)
+        notices = [f"{NOTICE} {SWITCH}"] if interaction.texts and self._is_news(task) else []
+        shown = reply_in_text(interaction, reasons, config.prompt_tag, config.image_tag, notices + _notes(prediction))
         errors = [{"task": str(task.get("id")), **reason} for reason in reasons]
         return Answer([{**prediction, "result": [*prediction["result"], *shown]}], errors)
 
@@ -244,6 +244,12 @@ class Answering:
                 marks.setdefault(asked.request.project, {})[asked.request.task] = mark
         for project, noted in marks.items():
             self._answered.note(project, noted)
+
+
+def _notes(prediction: Prediction) -> list[str]:
+    """What stands beside a prediction's regions, which Label Studio drops when a suggestion is accepted."""
+    notes = [note for region in prediction["result"] for note in region.get("meta", {}).get("text", [])]
+    return list(dict.fromkeys(notes))
 
 
 def _is_stored(task: Task) -> bool:

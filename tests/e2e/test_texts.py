@@ -61,12 +61,17 @@ def test_what_is_not_answered_is_explained_to_the_annotator(opened, editor, pair
     assert editor.texts()[-1].startswith(reason)
 
 
-def test_a_word_that_the_model_does_not_know_is_noted_at_the_region(opened, editor, pair):
-    editor.type_prompt(f"the {pair[1]} beside the anemometer")
+def test_a_word_that_the_model_does_not_know_is_told(project, opened, editor, pair, api):
+    text = f"the {pair[1]} beside the anemometer"
+    note = "The model does not know 'anemometer', and looked for the rest alone."
+    editor.type_prompt(text)
     editor.wait_for_suggestions(1)
-    editor.accept()
+    assert editor.texts()[-1] == f"⚠ {note}"
+    (task,) = api.add_tasks(project, [(pair[0].picture.name, text)])
+    editor.open(project, task)
+    editor.wait_for_mask()
     (region,) = [result for result in editor.results() if result["type"] == "brushlabels"]
-    assert region["meta"]["text"] == ["The model does not know 'anemometer', and looked for the rest alone."]
+    assert region["meta"]["text"] == [note]
 
 
 def test_what_scores_less_than_asked_is_not_stored(unconnected, api, backend, sample):

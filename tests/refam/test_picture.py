@@ -35,10 +35,10 @@ def test_a_small_image_is_left_as_it_is(image):
 
 
 def test_a_large_one_keeps_what_its_size_was_and_as_many_pixels_as_are_taken():
-    picture = Picture.of(Image.new("RGB", (4001, 601)), 128)
-    assert picture.size == (4001, 601)
-    assert picture.pixels.size == (401, 601)  # each axis by a factor of its own
-    assert picture.box == (0, 0, 400.1, 601)
+    picture = Picture.of(Image.new("RGB", (4001, 2101)), 128)
+    assert picture.size == (4001, 2101)
+    assert picture.pixels.size == (401, 421)  # each axis by a factor of its own
+    assert picture.box == (0, 0, 400.1, 420.2)
     assert picture.resized((128, 20), Image.Resampling.LANCZOS).size == (128, 20)
 
 
@@ -89,7 +89,7 @@ def test_masks_of_reduced_images_are_those_of_whole_ones(embedded, kind, size):
         ours = embedded.segment(reduced, expression).mask
         if reduced.pixels.size == whole.size:
             assert np.array_equal(ours, theirs)
-        assert intersection_over_union(ours, theirs) >= 0.995
+        assert intersection_over_union(ours, theirs) >= 0.99
 
 
 def test_what_is_chosen_at_sams_resolution_is_chosen_at_the_images(embedded):

@@ -130,6 +130,7 @@ def test_texts_that_the_model_cannot_read_are_refused(pieces_of, expression):
 def test_a_single_unknown_word_is_told_and_not_looked_for(pieces_of):
     text = read_text("the 红 mug left of the car", pieces_of)
     assert text.unknown == ("红", "car")
+    assert read_text("the mug beside the anemometer", pieces_of).unknown == ("anemometer",)
     assert [token.text for token in text.tokens if token.role is Role.WORD] == ["▁mug"]
     with pytest.raises(ExpressionError, match="'kitsch', and so cannot leave it out"):
         read_text("the mug that is not kitsch", pieces_of)
