@@ -16,6 +16,7 @@ REFUSALS = {
     "several": "The text names several kinds of things; give each a text of its own, as a list: "
     "['the dog', 'the cat'].",
     "choice": "The text leaves a choice; give each thing a text of its own, as a list: ['the dog', 'the cat'].",
+    "many": "The text names too many things; write what to look for and, at most, how it lies to a few others.",
     "part": "The text asks for a part of a thing, and what is found are whole things; name the thing alone.",
 }
 

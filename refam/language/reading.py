@@ -19,14 +19,16 @@ from refam.language.request import asked_for
 
 __all__ = ["read_phrase"]
 
+DEEPEST = 3  # anchors of anchors; beyond, a relation is the one's before
+MOST_THINGS = 8  # in a text, each of which is looked for
 DO = frozenset({"do", "does", "did"})
 
 
 def read_phrase(expression: str) -> Phrase:
     """Read a lower-cased expression.
 
-    Raises ExpressionError where it says only what is not meant, asks for several kinds of things or for a part of one,
-    or leaves open from which side it counts.
+    Raises ExpressionError where it says only what is not meant, asks for several kinds of things, for too many or for a
+    part of one, or leaves open from which side it counts.
     """
     expression = expression.replace("’", "'")  # noqa: RUF001 - people type both
     words = find_words(expression)
@@ -35,10 +37,13 @@ def read_phrase(expression: str) -> Phrase:
     words = find_words(text)
     cursor = Cursor(text, words)
     target = _read_target(cursor)
+    thing = target.thing()
+    if len(list(thing.and_others())) > MOST_THINGS:
+        raise refuse("many")
     return Phrase(
         text=text,
         words=words,
-        target=target.thing(),
+        target=thing,
         head=frozenset(target.head) or frozenset(range(len(words))),
         sides=frozenset(cursor.sides),
         sizes=frozenset(cursor.sizes),
@@ -78,12 +83,14 @@ class _Modifiers:
     """What is said of a thing behind its name: positions, relations, ordinals, attributes and exceptions.
 
     anchor: whether the thing is an anchor, of which no more is said once the text speaks of the target again.
+    depth: how many things it is told by the way: the target has 0, its anchors 1, theirs 2.
     negated: whether a "not" holds for what comes next. predicate: whether an "is" does.
     """
 
     cursor: Cursor
     thing: Draft
     anchor: bool = False
+    depth: int = 0
     negated: bool = False
     predicate: bool = False
 
@@ -105,6 +112,8 @@ class _Modifiers:
 
     def _left_to_target(self) -> bool:
         cursor = self.cursor
+        if self.depth > DEEPEST:
+            return True
         if not self.anchor:
             return not self.thing.named and cursor.content()
         concerns = english.RELATIVES | english.COPULAS
@@ -124,7 +133,7 @@ class _Modifiers:
         cursor.skip_all(frozenset({"for"}))
         other = Draft()
         read_noun(cursor, other)
-        _Modifiers(cursor, other).read()
+        _Modifiers(cursor, other, depth=self.depth + 1).read()
         excluded = other.thing()
         if not (excluded.words or excluded.ranks or excluded.relations):
             raise refuse("only negated")
@@ -262,7 +271,7 @@ class _Modifiers:
             read_noun(cursor, anchor)
             if not anchor.words:
                 break
-            _Modifiers(cursor, anchor, anchor=True).read()
+            _Modifiers(cursor, anchor, anchor=True, depth=self.depth + 1).read()
             if any(cursor.text_of(index) not in english.PICTURE for index in anchor.words):
                 found.append(anchor.thing())
             both = direction is Direction.BETWEEN and len(found) == 1

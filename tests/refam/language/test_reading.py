@@ -1,6 +1,7 @@
 """What texts are read as: the rows of docs/texts.md, and what holds for any text."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def reading(text):
 def test_there_is_a_corpus_of_texts():
     assert len(TEXTS) >= 250
     assert {row[1] for row in TEXTS if row[1].startswith("refused")} >= {
-        f"refused: {reason}" for reason in REFUSALS if reason != "last"
+        f"refused: {reason}" for reason in REFUSALS if reason not in {"last", "many"}
     }
 
 
@@ -39,6 +40,29 @@ def test_a_text_is_read_as_the_documents_say(text, meaning):
 
 def test_counting_from_the_end_is_refused_with_the_other_side():
     assert reading("the last zebra from the left") == "refused: last"
+
+
+@pytest.mark.parametrize(
+    "phrase",
+    [
+        "left of the zebra ",
+        "except the red one ",
+        "not the zebra ",
+        "by a ",
+        "and the ",
+        "the left ",
+        "or ",
+        "2 of the ",
+    ],
+)
+def test_a_long_text_takes_no_longer_than_its_length(phrase):
+    start = time.process_time()
+    reading("the zebra " + phrase * (4000 // len(phrase)))
+    assert time.process_time() - start < 2
+
+
+def test_a_text_that_names_too_many_things_is_refused():
+    assert reading("the mug" + " and next to the box" * 20) == "refused: many"
 
 
 def test_every_refusal_says_what_to_do():
