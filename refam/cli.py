@@ -16,6 +16,7 @@ from rich.table import Table
 
 from refam.config import RefAMConfig
 from refam.errors import RefAMError
+from refam.language.description import describe
 from refam.tiny import NOTICE, SWITCH
 
 if TYPE_CHECKING:
@@ -64,9 +65,12 @@ def segment(
             from refam import figures
 
             figures.save(figures.overlay(picture, text, result.grounding, result.mask, result.score), overlay)
+    for warning in result.warnings:
+        typer.echo(f"Note: {warning}", err=True)
     point = result.grounding.points[0]
     _print_facts(
         {
+            "read as": describe(result.grounding.text.phrase),
             "mask": output,
             **({"overlay": overlay} if overlay else {}),
             "score": f"{result.score:.3f}",

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 Heat = NDArray[np.float32]
+PEAKS_ACROSS = 16  # that have room side by side: on a finer grid, one thing has many local maxima
 
 
 @dataclass(frozen=True)
@@ -157,11 +158,13 @@ def without_rivals(focus: Heat, cell: tuple[int, int]) -> Heat:
 def find_points(focus: Heat, size: tuple[int, int], count: int, ratio: float) -> list[Point]:
     """Up to `count` peaks as points in an image of size (width, height), the highest first, each at its cell's centre.
 
-    Further peaks are local maxima of at least `ratio` times the highest, `on_target` if they lie in its hot region.
+    Further peaks, apart by 1 / PEAKS_ACROSS of the shorter side, are local maxima of at least `ratio` times the
+    highest, `on_target` if they lie in its hot region.
     """
     height, width = focus.shape
     best = np.unravel_index(focus.argmax(), focus.shape)
-    others = peak_local_max(focus, min_distance=1, threshold_abs=ratio * float(focus.max()), exclude_border=False)
+    apart = max(1, min(focus.shape) // PEAKS_ACROSS)
+    others = peak_local_max(focus, min_distance=apart, threshold_abs=ratio * float(focus.max()), exclude_border=False)
     regions = hot_regions(focus)
     cells = [best, *(cell for cell in others if tuple(cell) != tuple(best))]
     return [

@@ -11,6 +11,7 @@ import torch
 
 from refam import RefAM, pipeline
 from refam.backbones.flux import FluxBackbone
+from refam.choice import Chooser
 from refam.picture import Picture
 from refam.sam import SegmentAnything
 
@@ -23,7 +24,7 @@ PARTS = {
     "points": (pipeline, "find_points"),
     "SAM's encoder": (SegmentAnything, "_embed"),
     "SAM's decoder": (SegmentAnything, "_decode"),
-    "choice": (pipeline, "best_candidate"),
+    "choice": (Chooser, "choose"),
     "full size": (SegmentAnything, "full_mask"),
 }
 REST = "rest"

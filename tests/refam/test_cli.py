@@ -33,6 +33,13 @@ def test_segment_writes_a_mask(run, tmp_path, image):
     assert NOTICE not in result.stderr
 
 
+def test_segment_says_how_it_read_the_text_and_what_it_does_not_know(run):
+    result = run("segment", "picture.png", "the goldfish on the left, near the 红", "--output", "mask.png")
+    assert result.exit_code == 0, result.output
+    assert "read as  goldfish, on the left side, near (红)" in result.stdout
+    assert "does not know '红'" in result.stderr
+
+
 def test_the_embedded_model_says_that_it_is_a_demonstration(monkeypatch, run):
     for name in ("BLOCKS", "RESOLUTION"):
         monkeypatch.delenv(f"REFAM_{name}")

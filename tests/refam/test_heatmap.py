@@ -159,6 +159,14 @@ def test_peaks_are_bounded_in_number_and_height():
     assert len(find_points(focus, (12, 8), count=5, ratio=0.85)) == 2
 
 
+def test_on_a_fine_grid_peaks_keep_a_distance():
+    heat = np.full((64, 64), 0.1, dtype=np.float32)
+    heat[10:18, 10:18] = 0.5 + 0.4 * (np.indices((8, 8)).sum(axis=0) % 2)  # a thing with a fine texture
+    heat[40, 50] = 0.8
+    points = find_points(heat, (64, 64), count=8, ratio=0.2)
+    assert (50.5, 40.5) in {(point.x, point.y) for point in points}
+
+
 def test_two_peaks_of_one_region_are_both_on_the_target():
     heat = np.zeros((6, 9), dtype=np.float32)
     heat[2, 1:8] = [0.7, 0.8, 0.75, 0.7, 0.75, 0.8, 0.7]
