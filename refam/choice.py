@@ -22,6 +22,8 @@ Values = NDArray[np.floating[Any]]
 LIKE = 0.5  # of the best one's heat, from which on another thing is of the same kind
 RANKED = 0.2  # what a thing keeps of its heat for being the last of its kind from the side that is meant
 
+SIDES = {Direction.LEFT, Direction.RIGHT, Direction.TOP, Direction.BOTTOM}
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -95,12 +97,19 @@ class Chooser:
         if numbered is not None:
             in_order = like[np.argsort(-self._coordinate(numbered, like), kind="stable")]
             return Chosen(in_order[numbered.number - 1 : numbered.number].tolist(), values)
+        if len(like) == 1 and any(self._is_on(rank, like[0]) for rank in ranks if rank.negated):
+            return Chosen([], values)
         values = values.copy()
         values[np.setdiff1d(np.arange(len(values)), like)] *= RANKED
         for rank in ranks:
             values[like] *= RANKED + (1 - RANKED) * self._stretched(rank, like)
         best = sorted(like.tolist(), key=lambda index: -values[index])
         return Chosen(best[: thing.count], values)
+
+    def _is_on(self, rank: Rank, index: int) -> bool:
+        """Whether a proposal lies on the side of the picture that a rank names."""
+        x, y = (values[[index]] for values in self._centres)
+        return isinstance(rank.by, Direction) and bool(side_weight(rank.by, x, y)[0] > 1 / 2)
 
     def _heat_of(self, words: Set[int]) -> Heat | None:
         return heat_of(words, self._maps, self._tokens, self._config)
@@ -126,7 +135,10 @@ class Chooser:
         if not anchors:
             return np.ones(len(self._masks))
         weight = relation_weight(relation.direction, x, y, [self._extents[index] for index in anchors])
-        weight = 1 - weight if relation.negated else weight
+        if relation.negated:
+            weight = 1 - weight
+            if relation.direction in SIDES:
+                weight[weight <= 1 / 2] = 0  # on that very side, however many there are
         if len(set(anchors)) < len(self._masks):
             weight[anchors] = 0  # nothing lies beside itself
         return weight

@@ -218,10 +218,11 @@ class RefAM:
         grounding = self.ground(picture, expression)
         if self.config.preset.choice == "point":
             return self._segment_at_point(picture, grounding)
+        target = grounding.text.phrase.target
         proposals = self._proposer.propose(picture, self._sought(grounding))
         if not proposals:
-            return self._segment_by_threshold(picture, grounding)
-        target = grounding.text.phrase.target
+            nothing = self._segmentation(grounding, picture, [], Signals(0.0, 0.0))
+            return self._segment_by_threshold(picture, grounding) if target.is_one else nothing
         chooser = Chooser([each.mask for each in proposals], grounding.maps, grounding.tokens, self.config)
         chosen = chooser.choose(target, grounding.heatmap)
         signals = Signals(0.0, 0.0)

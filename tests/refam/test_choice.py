@@ -68,7 +68,8 @@ def chosen(text, **settings):
         ("the zebra above the box", "third"),
         ("the zebra nearest the ball", "third"),
         ("the zebra far from the ball", "first"),
-        ("the zebra not left of the ball", "third"),
+        ("the zebra not left of the ball", ""),
+        ("the zebra not right of the box", "first"),
         ("the zebra between the ball and the box", "third"),
         ("two zebras", "first third"),
         ("the two zebras on the left", "first second"),
@@ -91,8 +92,21 @@ def test_what_a_text_means(text, names):
     assert chosen(text) == names
 
 
-def test_a_text_that_excludes_all_there_is_means_nothing():
-    assert chosen("the box, not the red one") == ""
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the box, not the red one",
+        "the box that is not at the bottom",
+        "the box that is not below the ball",
+        "the box not on the right",
+    ],
+)
+def test_a_text_that_excludes_all_there_is_means_nothing(text):
+    assert chosen(text) == ""
+
+
+def test_a_single_thing_that_is_not_on_the_side_is_meant():
+    assert chosen("the box that is not at the top") == chosen("the box not above the ball") == "box"
 
 
 def test_an_ordinal_beyond_what_there_is_means_nothing():
