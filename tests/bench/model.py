@@ -26,8 +26,9 @@ Mask = NDArray[np.bool_]
 
 @dataclass
 class Answer:
-    mask: Mask
+    masks: list[Mask]
     score: float = 0.9
+    warnings: tuple[str, ...] = ()
 
 
 @cache
@@ -63,7 +64,7 @@ class Model:
         if path := os.environ.get("BENCH_BUSY"):
             with open(path, "a") as file:  # noqa: PTH123
                 file.write(f"{start} {time.monotonic()}\n")
-        return Answer(ragged(*picture.size))
+        return Answer([ragged(*picture.size)])
 
     def select(self, picture: Picture, clicks: Clicks, expression: str | None = None) -> Answer:
         return self.segment(picture, expression or "")
