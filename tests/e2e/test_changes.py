@@ -7,6 +7,7 @@ from backend.demo.local_studio import connect_backend, make_project
 from refam.evaluate import intersection_over_union
 from tests.e2e.editor import ANNOTATION, REGIONS, SETTLE, read_mask
 from tests.e2e.running import CONFIG, PASSWORD, USER, eventually, run_command
+from tests.support.deliveries import expire_claims
 
 PAGES = """<View><Image name="image" valueList="$frames"/><Text name="text" value="$text"/>
 <BrushLabels name="mask" toName="image"><Label value="Object"/></BrushLabels></View>"""
@@ -18,11 +19,12 @@ def agrees(prediction, entry, text, refam):
 
 
 @pytest.fixture
-def masked(project, api, sample):
-    """A task with the mask of its text."""
+def masked(project, api, backend, sample):
+    """A task with the mask of its text, delivered a while ago: nobody claims to deliver another one."""
     entry = sample[0]
     (task,) = api.add_tasks(project, [(entry.picture.name, entry.text)])
     eventually(lambda: api.per_task(project) == [1])
+    expire_claims(backend.shared.connection)
     return task
 
 
