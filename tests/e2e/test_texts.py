@@ -46,16 +46,19 @@ def test_a_negated_side_is_understood(opened, editor, pair, refam):
     assert intersection_over_union(mask, refam.segment(entry.image, f"the {name} on the left").mask) < 0.5
 
 
-def test_what_is_not_answered_is_explained_to_the_annotator(opened, editor, pair):
-    reasons = {
-        "anything but the {}": "⚠ The text names no kind of thing; write what to look for",
-        "红色的杯子": "⚠ The model knows none of the words '红色的杯子'; describe the thing in other, English words.",
-        "the fifth {} from the left": "⚠ Nothing found (score 0.00). Describe it otherwise.",
-    }
-    for text, reason in reasons.items():
-        editor.type_prompt(text.format(pair[1]))
-        editor.page.wait_for_function(f"document.body.innerText.includes({reason[:30]!r})")
-        assert editor.texts()[-1].startswith(reason)
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("anything but the {}", "⚠ The text names no kind of thing; write what to look for"),
+        ("红色的杯子", "⚠ The model knows none of the words '红色的杯子'; describe the thing in other, English words."),
+        ("the fifth {} from the left", "⚠ Nothing found (score 0.00). Describe it otherwise."),
+    ],
+)
+def test_what_is_not_answered_is_explained_to_the_annotator(opened, editor, pair, text, reason):
+    editor.type_prompt(text.format(pair[1]))
+    editor.page.wait_for_selector("text=⚠")
+    editor.page.wait_for_function(f"document.body.innerText.includes({reason[:30]!r})")
+    assert editor.texts()[-1].startswith(reason)
 
 
 def test_a_word_that_the_model_does_not_know_is_told(project, opened, editor, pair, api):
