@@ -92,7 +92,7 @@ class TrueNouns:
         """As Proposer does."""
         names = {word for each in sought for word in each.name.split()}
         named = [thing for thing in self.things if thing.kind.noun in names]
-        return [Proposal(thing.mask, 1.0, partial(np.copy, thing.mask)) for thing in named or self.things]
+        return [Proposal(thing.mask, partial(np.copy, thing.mask)) for thing in named or self.things]
 
     def forget(self) -> None:
         """Nothing is kept."""

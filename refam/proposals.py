@@ -36,12 +36,10 @@ class Proposal:
 
     Attributes:
         mask: [h, w] bool over the whole image, at the proposer's own resolution; not empty.
-        trust: in [0, 1], how sure the proposer is that its outline is right.
         draw: makes the mask [H, W] bool at the image's size.
     """
 
     mask: Mask
-    trust: float
     draw: Callable[[], Mask]
 
 
@@ -79,10 +77,7 @@ class PointProposer:
     def propose(self, picture: Picture, sought: Sequence[Sought]) -> list[Proposal]:
         """Of each peak's masks the one that agrees best with the heat around it; masks of one thing are merged."""
         found = [each for one in sought for each in self._at_peaks(picture, normalise(one.heat))]
-        return [
-            Proposal(each.mask, float(np.clip(each.predicted_iou, 0, 1)), partial(self._draw, each, picture))
-            for each in _apart(found)
-        ]
+        return [Proposal(each.mask, partial(self._draw, each, picture)) for each in _apart(found)]
 
     def forget(self) -> None:
         """Keep nothing of the images so far."""
@@ -143,7 +138,7 @@ class RegionProposer:
                 cell = point.cell(picture.size, heat.shape)
                 mask = regions == regions[cell] if regions[cell] else regions < 0
                 if mask.any() and not any(np.array_equal(mask, each.mask) for each in found):
-                    found.append(Proposal(mask, 1.0, partial(threshold_mask, heat, point, picture.size)))
+                    found.append(Proposal(mask, partial(threshold_mask, heat, point, picture.size)))
         return found
 
     def forget(self) -> None:
