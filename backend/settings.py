@@ -133,6 +133,12 @@ class Settings(BaseSettings):
         description="Least score of a mask, from 0 to 1: below it, nothing was found. Default: off, so that every text "
         "that the model can read gets a mask.",
     )
+    labels_as_prompts: bool = Field(
+        False,
+        validation_alias=f"{PREFIX}LABELS_AS_PROMPTS",
+        description="Look for the labels' names in tasks without a text, or for what a label's attribute "
+        f'predicted_values="car, van" says; empty, the label is not looked for. Needs {PREFIX}MIN_SCORE.',
+    )
     store_nothing: bool = Field(
         False,
         validation_alias=f"{PREFIX}STORE_NOTHING",
@@ -295,6 +301,21 @@ class Settings(BaseSettings):
     def _whole_credentials(self) -> Self:
         if (self.basic_auth_user is None) != (self.basic_auth_pass is None):
             raise ValueError("BASIC_AUTH_USER and BASIC_AUTH_PASS belong together; set both or neither.")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_can_be_told_apart(self) -> Self:
+        name = f"{PREFIX}LABELS_AS_PROMPTS"
+        if self.labels_as_prompts and not self.min_score:
+            raise ValueError(
+                f"{name} is on, which takes a least score, or every label would be found in every image; set "
+                f"{PREFIX}MIN_SCORE, such as to 0.5."
+            )
+        if self.labels_as_prompts and self.refam.preset.choice == "point":
+            raise ValueError(
+                f"{name} is on, but REFAM_CHOICE is 'point' (as with REFAM_METHOD=faithful), which finds one thing "
+                "alone; set it to 'things'."
+            )
         return self
 
     @property

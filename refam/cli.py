@@ -159,6 +159,22 @@ def elongated(
     console.print(_result_table(report))
 
 
+@evaluate.command()
+def names(
+    seed: Annotated[int, typer.Option(help="Seed of the scenes.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="Number of scenes.")] = 200,
+    model: Model = None,
+    sam: Sam = None,
+    device: Device = None,
+) -> None:
+    """Evaluate several names looked for at once, as a label config's, on rendered scenes."""
+    from refam.evaluate_names import evaluate_names
+
+    with _reported():
+        report = evaluate_names(_load(model, sam, device), seed, count, progress=_progress)
+    console.print(_names_table(report))
+
+
 @app.command()
 def train_tiny(
     folder: Annotated[Path, typer.Option(help="Folder for the weights.")] = Path("build/tiny"),
@@ -236,6 +252,15 @@ def _reliability_table(reliability: dict[str, Any]) -> Table:
     table = Table("score", "right", "count", title=f"reliability: error {reliability['error']:.3f}")
     for each in reliability["bins"]:
         table.add_row(f"{each['score']:.2f}", f"{each['right']:.2f}", str(each["count"]))
+    return table
+
+
+def _names_table(report: dict[str, Any]) -> Table:
+    table = Table("", "things", "least score", "precision", "recall")
+    for name, row in report.items():
+        for at in row["by_least_score"]:
+            figures = (f"{at[key]:.3f}" for key in ("precision", "recall"))
+            table.add_row(name, str(row["things"]), f"{at['least_score']:.1f}", *figures)
     return table
 
 

@@ -15,6 +15,7 @@ __all__ = ["ALONE", "Signals", "confidence", "margin", "presence"]
 
 CLEAR = 0.2  # a log margin from which on the second-best is no rival
 ALONE = CLEAR / 2  # where nothing else was proposed: more often than elsewhere, what is looked for is not there
+BESIDES = {Role.MAGNET, Role.END, Role.OTHER_NAME}  # what draws attention where words name nothing
 LEAST = 1e-4  # of a presence, whose logarithm counts
 RIVALRY = 2.5  # the margin's weight: what keeps both questions apart best, "is it there" and "is it this one"
 # Logistic regression of "IoU > 1/2" by `refam calibrate --seed 7 --count 3900` with the embedded model
@@ -29,9 +30,9 @@ class Signals(NamedTuple):
 
 
 def presence(cover: NDArray[np.float32], maps: Heat, tokens: Sequence[Token], thing: Thing) -> float:
-    """Whether a thing is where it was found, in [0, 1]: of the attention to the n words that name it, to magnets and to
-    ends, n times the share of the weakest word. Words that share all of it evenly have 1; what draws the attention off
-    a word whose thing is not there are magnets above all.
+    """Whether a thing is where it was found, in [0, 1]: of the attention to the n words that name it, to magnets, ends
+    and other names, n times the share of the weakest word. Words that share all of it evenly have 1; what draws the
+    attention off a word whose thing is not there are magnets above all, and the name of what is there.
 
     cover: [h, w] in [0, 1], the part of each cell that is its mask. maps: [N, h, w], the N tokens' maps.
     """
@@ -40,7 +41,7 @@ def presence(cover: NDArray[np.float32], maps: Heat, tokens: Sequence[Token], th
         for word in thing.words
         if any(of_word := [token.role is Role.WORD and token.word == word for token in tokens])
     ]
-    rest = maps[[token.role in {Role.MAGNET, Role.END} for token in tokens]].sum(axis=0)
+    rest = maps[[token.role in BESIDES for token in tokens]].sum(axis=0)
     if not words or not cover.any():
         return 0.0
     attention = sum(words) + rest

@@ -51,8 +51,8 @@ class Point:
 def keep(tokens: Sequence[Token], phrase: Phrase, config: RefAMConfig) -> list[bool]:
     """Which tokens' maps make the target's heatmap.
 
-    The filters drop roles, sinks and words beyond the noun phrase; words that the model does not know, and those that
-    say what the target is not, are always dropped. Should nothing be left, the sinks come back.
+    The filters drop roles, sinks and words beyond the noun phrase; words that the model does not know, those that say
+    what the target is not, and other names are always dropped. Should nothing be left, the sinks come back.
     """
     dropped = {
         Role.UNKNOWN: True,
@@ -62,6 +62,7 @@ def keep(tokens: Sequence[Token], phrase: Phrase, config: RefAMConfig) -> list[b
         Role.END: config.filter_ends,
         Role.BARE: config.filter_ends,
         Role.MAGNET: config.filter_magnets,
+        Role.OTHER_NAME: True,
     }
 
     def in_phrase(token: Token) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -21,13 +21,14 @@ from refam.config import RefAMConfig
 from refam.errors import ClickError, DeviceError, ExpressionError
 from refam.faults import device_faults
 from refam.heatmap import Point, bias, combine, find_points, heat_of, keep
+from refam.naming import Named, with_one_name_each
 from refam.picture import Picture
 from refam.precision import is_half
-from refam.proposals import PointProposer, Proposer, RegionProposer, Sought
+from refam.proposals import PointProposer, Proposal, Proposer, RegionProposer, Sought
 from refam.refine import best_clicked, score, threshold_mask, to_grid
 from refam.sam import Candidate, SegmentAnything
 from refam.sinks import find_sinks
-from refam.text import Text, Token, read_text
+from refam.text import Text, Token, read_names, read_text
 from refam.tiles import joined_maps, tiles_of
 from refam.tiny import FLUX_FOLDER
 
@@ -114,6 +115,15 @@ class Selection:
         return [self.mask]
 
 
+class _Choice(NamedTuple):
+    """The things that are meant, the best first, and how present what names them is at each; and by how much they fit
+    better than others: see `refam.confidence`."""
+
+    things: list[Proposal]
+    presences: list[float]
+    margin: float
+
+
 class RefAM:
     """The method with its models loaded. `RefAM.from_config(config)` loads them. Not to be shared between threads, but
     for `prepare`."""
@@ -126,7 +136,7 @@ class RefAM:
         self.backbone = backbone
         self.sam = sam
         self._proposer = proposer or (PointProposer(sam, config) if sam else RegionProposer(config))
-        self._groundings: LRUCache[Grounding] = LRUCache(config.image_cache)
+        self._groundings: LRUCache[list[Grounding]] = LRUCache(config.image_cache)
 
     @classmethod
     def from_config(cls, config: RefAMConfig) -> Self:
@@ -190,18 +200,28 @@ class RefAM:
     def _text(self, expression: str) -> Text:
         return read_text(expression, self.backbone.tokenize, self.config.magnets, self.config.magnet_colours)
 
+    def _names(self, names: Sequence[str]) -> list[Text]:
+        return read_names(names, self.backbone.tokenize, self.config.magnets, self.config.magnet_colours)
+
     def ground(self, image: Image | Picture, expression: str) -> Grounding:
         """Heatmap and points of what the expression refers to; the last ones are kept. Raises ExpressionError."""
         picture = self._picture(image)
-        return self._groundings.get((picture.key, expression), lambda: self._ground(picture, expression))
+        (grounding,) = self._groundings.get(
+            (picture.key, expression), lambda: self._ground(picture, [self._text(expression)])
+        )
+        return grounding
 
-    def _ground(self, picture: Picture, expression: str) -> Grounding:
-        config = self.config
-        text = self._text(expression)
-
-        maps = joined_maps(picture, config.preset.tiles, lambda tile: self.backbone.token_maps(tile, text.strings))
-
+    def _ground(self, picture: Picture, texts: Sequence[Text]) -> list[Grounding]:
+        """The groundings of one text, or of several with the same strings, from one pass."""
+        strings, config = texts[0].strings, self.config
+        maps = joined_maps(picture, config.preset.tiles, lambda tile: self.backbone.token_maps(tile, strings))
         sinks = find_sinks(maps, config.sink_share, config.sink_variation)
+        return [self._grounding(picture, text, maps, sinks) for text in texts]
+
+    def _grounding(
+        self, picture: Picture, text: Text, maps: NDArray[np.float32], sinks: NDArray[np.bool_]
+    ) -> Grounding:
+        config = self.config
         tokens = [replace(token, sink=bool(sink)) for token, sink in zip(text.tokens, sinks, strict=True)]
         kept = keep(tokens, text.phrase, config)
         tokens = [replace(token, kept=flag) for token, flag in zip(tokens, kept, strict=True)]
@@ -218,18 +238,59 @@ class RefAM:
         grounding = self.ground(picture, expression)
         if self.config.preset.choice == "point":
             return self._segment_at_point(picture, grounding)
+        choice = self._choose(picture, grounding)
+        if choice is None and grounding.text.phrase.target.is_one:
+            return self._segment_by_threshold(picture, grounding)
+        if choice is None or not choice.things:
+            return self._segmentation(grounding, picture, [], Signals(0.0, 0.0))
+        signals = Signals(choice.presences[0], choice.margin)
+        return self._segmentation(grounding, picture, [thing.draw() for thing in choice.things], signals)
+
+    @device_faults()
+    def segment_names(self, image: Image | Picture, names: Sequence[str]) -> list[Segmentation]:
+        """Masks of all things that each of several names calls, such as "mug" and "traffic light", from one pass. A
+        thing that several names fit has the one that is most present there.
+
+        names: at least one, none twice; see `read_names`. Returns a segmentation for each, without masks where nothing
+        bears the name. Raises ExpressionError, DeviceMemoryError, DeviceBrokenError.
+        """
+        if self.config.preset.choice == "point":
+            raise ExpressionError("REFAM_CHOICE is 'point', which does not look for all that has a name; set 'things'.")
+        picture = self._picture(image)
+        groundings = self._groundings.get(
+            (picture.key, tuple(names)), lambda: self._ground(picture, self._names(names))
+        )
+        choices = [self._choose(picture, grounding) for grounding in groundings]
+        named = with_one_name_each(
+            Named(number, thing, present)
+            for number, choice in enumerate(choices)
+            if choice is not None
+            for thing, present in zip(choice.things, choice.presences, strict=True)
+        )
+        own = [[each for each in named if each.name == number] for number in range(len(groundings))]
+        return [
+            self._segmentation(
+                grounding,
+                picture,
+                [each.thing.draw() for each in things],
+                Signals(things[0].presence if things else 0.0, ALONE),
+            )
+            for grounding, things in zip(groundings, own, strict=True)
+        ]
+
+    def _choose(self, picture: Picture, grounding: Grounding) -> _Choice | None:
+        """Of the whole things in the image those that are meant; None if nothing was proposed."""
         target = grounding.text.phrase.target
         proposals = self._proposer.propose(picture, self._sought(grounding))
         if not proposals:
-            nothing = self._segmentation(grounding, picture, [], Signals(0.0, 0.0))
-            return self._segment_by_threshold(picture, grounding) if target.is_one else nothing
+            return None
         chooser = Chooser([each.mask for each in proposals], grounding.maps, grounding.tokens, self.config)
         chosen = chooser.choose(target, grounding.heatmap)
-        signals = Signals(0.0, 0.0)
-        if chosen.indices:
-            present = presence(chooser.covers[chosen.indices[0]], grounding.maps, grounding.tokens, target)
-            signals = Signals(present, margin(chosen.values, chosen.indices))
-        return self._segmentation(grounding, picture, [proposals[index].draw() for index in chosen.indices], signals)
+        return _Choice(
+            [proposals[index] for index in chosen.indices],
+            [presence(chooser.covers[index], grounding.maps, grounding.tokens, target) for index in chosen.indices],
+            margin(chosen.values, chosen.indices) if chosen.indices else 0.0,
+        )
 
     def _sought(self, grounding: Grounding) -> list[Sought]:
         """What must be proposed to answer an expression: its target, anchors, and what it leaves out."""

@@ -1,6 +1,6 @@
 """Expression and magnets -> text tokens, each with the role it plays in the heatmap."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -11,7 +11,7 @@ from refam.language.phrase import Phrase
 from refam.language.reading import read_phrase
 from refam.language.vocabulary import is_plural, is_stop_word, singulars
 
-__all__ = ["Role", "Text", "Token", "choose_magnets", "read_text"]
+__all__ = ["Role", "Text", "Token", "choose_magnets", "read_names", "read_text"]
 
 MAX_TOKENS = 512  # the longest text that FLUX was trained on
 MAX_CHARACTERS = 4096  # refused before tokenizing, which takes long for a text of megabytes
@@ -21,8 +21,8 @@ SPELLED = 1.5  # letters to a piece: with fewer, a word is not known, but spelle
 
 class Role(StrEnum):
     """What a token is: part of a content word, of a word for a side ("left") or a size ("big"), of a word that the
-    model does not know, of a stop word or of a magnet; the end mark `</s>`; or a bare piece, which has no letter or
-    digit of its own."""
+    model does not know, of a stop word or of a magnet; the end mark `</s>`; a bare piece, which has no letter or digit
+    of its own; or part of another name that is looked for in the same pass."""
 
     WORD = "word"
     SIDE = "side"
@@ -32,6 +32,7 @@ class Role(StrEnum):
     MAGNET = "magnet"
     END = "end"
     BARE = "bare"
+    OTHER_NAME = "other name"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Text:
     """What the transformer reads.
 
     Attributes:
-        strings: the phrase's text and the magnets, each encoded apart.
+        strings: the phrase's text, or those of all names that are looked for in one pass, and the magnets, each encoded
+            apart.
         tokens: those of all strings, in order.
         phrase: what the expression says.
         unknown: words that matter and that the model does not know; they are not looked for.
@@ -92,27 +94,67 @@ def read_text(expression: str, tokenize: Callable[[str], list[Piece]], magnets: 
     unknown = _unknown_words(phrase, pieces)
     _check_known(phrase, unknown)
 
-    strings = (phrase.text, *choose_magnets(phrase, magnets, colours))
+    appended = choose_magnets({word.text for word in phrase.words}, magnets, colours)
     tokens = [_expression_token(piece, phrase, unknown) for piece in pieces]
-    for magnet in strings[1:]:
-        tokens += [_token(piece, Role.MAGNET) for piece in tokenize(magnet)]
+    tokens += _magnet_tokens(appended, tokenize)
     if len(tokens) > MAX_TOKENS:
         raise ExpressionError(
             f"The expression and its magnets have {len(tokens)} tokens; shorten it, at most {MAX_TOKENS} can be read."
         )
     missed = sorted(unknown & {index for thing in phrase.target.and_others() for index in thing.words})
-    return Text(strings, tuple(tokens), phrase, tuple(phrase.words[index].text for index in missed))
+    return Text((phrase.text, *appended), tuple(tokens), phrase, tuple(phrase.words[index].text for index in missed))
 
 
-def choose_magnets(phrase: Phrase, magnets: str, colours: str) -> tuple[str, ...]:
-    """The magnets to append: a magnet that is one of the colours, and a word of the phrase already, is replaced by the
+def read_names(
+    names: Sequence[str], tokenize: Callable[[str], list[Piece]], magnets: str = "", colours: str = ""
+) -> list[Text]:
+    """Read several names of things, such as "mug" and "traffic light", that are looked for in one pass: the texts have
+    the same strings, and each calls the tokens of the others OTHER_NAME. Where a name says no number, all things that
+    it names are meant.
+
+    Raises ExpressionError, with the name in its message, for what `read_text` raises it for, and for too many names.
+    """
+    alone = []
+    for name in names:
+        try:
+            alone.append(read_text(name, tokenize))
+        except ExpressionError as error:
+            raise ExpressionError(f"The name {name!r} cannot be looked for. {error}") from None
+    words = {word.text for text in alone for word in text.phrase.words}
+    appended = choose_magnets(words, magnets, colours)
+    strings = (*(string for text in alone for string in text.strings), *appended)
+    shared = _magnet_tokens(appended, tokenize)
+    count = sum(len(text.tokens) for text in alone) + len(shared)
+    if count > MAX_TOKENS:
+        raise ExpressionError(
+            f"The {len(names)} names and their magnets have {count} tokens; at most {MAX_TOKENS} can be read in one "
+            "pass. Look for fewer."
+        )
+    texts = []
+    for own in alone:
+        tokens = [
+            token
+            for text in alone
+            for token in (own.tokens if text is own else [Token(each.text, Role.OTHER_NAME) for each in text.tokens])
+        ]
+        target = own.phrase.target
+        phrase = replace(own.phrase, target=replace(target, count=None)) if target.is_one else own.phrase
+        texts.append(Text(strings, (*tokens, *shared), phrase, own.unknown))
+    return texts
+
+
+def choose_magnets(words: Set[str], magnets: str, colours: str) -> tuple[str, ...]:
+    """The magnets to append: a magnet that is one of the colours, and one of the words already, is replaced by the
     first colour that is not."""
-    words = {word.text for word in phrase.words}
     palette = colours.split()
     unused = [colour for colour in palette if colour not in words]
     return tuple(
         unused[0] if magnet in palette and magnet in words and unused else magnet for magnet in magnets.split()
     )
+
+
+def _magnet_tokens(magnets: Sequence[str], tokenize: Callable[[str], list[Piece]]) -> list[Token]:
+    return [_token(piece, Role.MAGNET) for magnet in magnets for piece in tokenize(magnet)]
 
 
 def _with_plurals_known(phrase: Phrase, tokenize: Callable[[str], list[Piece]]) -> Phrase:

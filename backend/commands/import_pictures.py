@@ -63,7 +63,7 @@ def import_pictures(
     image, text_field = _fields(config, settings)
     entries = list(_folder(source, text_field) if source.is_dir() else _table(source, image))
     wanted = [_with_text(entry, text, text_field) for entry in entries]
-    _check(wanted, text_field, source)
+    _check(wanted, None if settings.labels_as_prompts else text_field, source)
     there = {task["meta"].get(FILE) for page in studio.pages(project) for task in page if task.get("meta")}
     left = [entry for entry in wanted if entry.name not in there]
     made, progress = 0, iter(track(left, "pictures", console=console, transient=True))
@@ -147,7 +147,7 @@ def _with_text(entry: Entry, text: str | None, field: str | None) -> Entry:
 
 
 def _check(entries: Sequence[Entry], text_field: str | None, source: Path) -> None:
-    """Before anything is uploaded."""
+    """Before anything is uploaded. text_field: which each must have, if any."""
     if not entries:
         raise TaskError(str(source), "there are no pictures.", f"Formats: {', '.join(PICTURES)}.")
     _refuse(

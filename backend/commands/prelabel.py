@@ -146,7 +146,7 @@ class _Run:
                 yield Unusable(str(task["id"]), error)
                 continue
             if request and (self._replace or desk.lacks_prediction(task, request)):
-                yield dataclasses.replace(request, min_score=self._min_score)
+                yield request if self._min_score is None else dataclasses.replace(request, min_score=self._min_score)
             else:
                 self.summary.skipped += 1
 

@@ -46,12 +46,17 @@ def preview(settings: Settings, selection: Selection, console: Console, folder: 
             number = count(1)
             for page in request.pages:
                 picture = loader.load(page.image, request.image_field, request.task)
-                for expression in page.expressions:
+                texts = [expression.text for expression in page.expressions]
+                found = (
+                    refam.segment_names(picture, texts)
+                    if request.looks_for_labels
+                    else [refam.segment(picture, text) for text in texts]
+                )
+                for text, each in zip(texts, found, strict=True):
                     path = folder / f"task_{task['id']}_{next(number)}.png"
-                    found = refam.segment(picture, expression.text)
-                    save(overlay(picture.pixels, expression.text, found.grounding, found.mask, found.score), path)
-                    verdict = "" if found.score >= min_score else f" nothing found (score {found.score:.2f})"
-                    console.print(f"task {task['id']}: {escape(expression.text)} -> {path}{verdict}")
+                    save(overlay(picture.pixels, text, each.grounding, each.mask, each.score), path)
+                    verdict = "" if each.score >= min_score else f" nothing found (score {each.score:.2f})"
+                    console.print(f"task {task['id']}: {escape(text)} -> {path}{verdict}")
         except (TaskError, TemporaryError, ExpressionError) as error:
             failed += 1
             console.print(f"[red]task {task['id']}: {escape(str(error))}[/]")

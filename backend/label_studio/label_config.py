@@ -54,6 +54,7 @@ class LabelConfig:
 
     image_path: where the task's data holds the image, or, for a list_of_images, the list of them.
     default_label: name of the first label that is marked as selected, if any.
+    predicted_values: for each label that says so, the names of what gets it: Label Studio's own attribute for models.
     prompt_tag: the TextArea that takes prompts.
     click_tags: the smart tags whose shapes are prompts.
     """
@@ -64,6 +65,7 @@ class LabelConfig:
     texts: tuple[TextTag, ...]
     controls: tuple[ControlTag, ...]
     default_label: str | None
+    predicted_values: Mapping[str, tuple[str, ...]]
     prompt_tag: str | None
     click_tags: tuple[str, ...]
 
@@ -123,6 +125,7 @@ def _read(config: str) -> LabelConfig:
         texts=_texts(interface),
         controls=tuple(_control(tag) for tag in tags_by_image[image.name]),
         default_label=_selected(tags_by_image[image.name]),
+        predicted_values=_predicted_values(tags_by_image[image.name]),
         prompt_tag=_prompt_tag(interface, image.name),
         click_tags=tuple(tag.name for tag in interface.controls if tag.tag.lower() in CLICK_TAGS and _is_smart(tag)),
     )
@@ -206,9 +209,21 @@ def _labels_in(value: Any) -> list[Label]:
     ]
 
 
+def _attributes_of_labels(tags: Sequence[Any]) -> list[Mapping[str, str]]:
+    return [label.attr for tag in tags for label in (tag.labels_attrs or {}).values()]
+
+
 def _selected(tags: Sequence[Any]) -> str | None:
-    labels = [attributes.attr for tag in tags for attributes in (tag.labels_attrs or {}).values()]
-    return next((label["value"] for label in labels if label.get("selected") == "true"), None)
+    return next((label["value"] for label in _attributes_of_labels(tags) if label.get("selected") == "true"), None)
+
+
+def _predicted_values(tags: Sequence[Any]) -> dict[str, tuple[str, ...]]:
+    said = {label["value"]: label.get("predicted_values") for label in _attributes_of_labels(tags)}
+    return {
+        name: tuple(value.strip() for value in values.split(",") if value.strip())
+        for name, values in said.items()
+        if values is not None
+    }
 
 
 def _variable(value: str | None) -> str | None:

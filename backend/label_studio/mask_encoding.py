@@ -39,7 +39,7 @@ def prediction(request: TaskRequest, answers: Iterable[Answer]) -> dict[str, Any
     """The prediction that Label Studio stores.
 
     answers: to each of the request's expressions, page by page. The prediction's score is the mean over those that have
-        masks, if any has.
+        masks; the highest if none has.
     """
     results: list[dict[str, Any]] = []
     scores: list[float] = []
@@ -62,7 +62,7 @@ def prediction(request: TaskRequest, answers: Iterable[Answer]) -> dict[str, Any
                         results.append({"id": region_id(question_mark(request), *place), **region, **extra})
     return {
         "model_version": request.model_version,
-        "score": round(float(np.mean(found or scores)), 4),
+        "score": round(float(np.mean(found or [max(scores)])), 4),
         "result": results,
     }
 

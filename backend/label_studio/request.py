@@ -11,6 +11,7 @@ from backend.label_studio.storages import is_read_for_a_task
 
 __all__ = ["Click", "Control", "Expression", "Label", "Page", "Rectangle", "TaskRequest"]
 
+ADDED = {"min_score": None, "looks_for_labels": False}
 NO_PART_OF_THE_WORK = ("task", "project")
 NO_PART_OF_THE_QUESTION = ("studio", "model_version", "min_score", *NO_PART_OF_THE_WORK)
 
@@ -81,13 +82,15 @@ class TaskRequest:
     """All that a job needs to know of a task. Equal requests of one model version have equal job ids.
 
     studio: identity of the Label Studio that it is for: see backend.label_studio.identity.
-    image_field, text_field: of the task's data, for messages.
+    image_field, text_field: of the task's data, or whatever else says what to look for; for messages.
     image_tag: name of the Image tag.
     controls: those that take results of the request's labels, with these labels alone.
     task, project: ids in Label Studio, which the prediction is posted to.
     clicks, rectangle: what the annotator pointed at; they belong to the one expression.
     interactive: an annotator waits for it; it is a suggestion, and not the task's prediction.
     min_score: instead of the worker's REFAM_BACKEND_MIN_SCORE.
+    looks_for_labels: the task has no text, and its expressions are what its labels are called: all that bears one of
+        these names is meant.
     """
 
     studio: str
@@ -103,6 +106,7 @@ class TaskRequest:
     rectangle: Rectangle | None = None
     interactive: bool = False
     min_score: float | None = None
+    looks_for_labels: bool = False
 
     @property
     def expressions(self) -> tuple[Expression, ...]:
@@ -128,8 +132,9 @@ class TaskRequest:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def as_json(self) -> dict[str, Any]:
-        """A dict that JSON can hold; `from_json` reads it. Releases that know no least score read what has none."""
-        return {name: value for name, value in asdict(self).items() if name != "min_score" or value is not None}
+        """A dict that JSON can hold; `from_json` reads it. What later releases added is left out where it says nothing,
+        so that questions keep their digests."""
+        return {name: value for name, value in asdict(self).items() if name not in ADDED or value != ADDED[name]}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:

@@ -15,6 +15,7 @@ from backend.label_studio.identity import studio_identity
 from backend.label_studio.interaction import Interaction
 from backend.label_studio.label_choice import choose_label
 from backend.label_studio.label_config import LabelConfig
+from backend.label_studio.label_names import LABELS, names_of_labels
 from backend.label_studio.request import Control, Expression, Label, Page, TaskRequest
 from backend.label_studio.texts import check_text, kind_of, only_text, read_entries
 from backend.settings import Settings
@@ -33,17 +34,19 @@ def read_task(
     interaction: Interaction | None = None,
 ) -> TaskRequest | None:
     """What `task` asks for, or what its annotator does: texts that were typed replace the task's own, and clicks refine
-    what the text found, if there is just one. None if it asks for nothing: it waits for its annotator.
+    what the text found, if there is just one. Without a text, its labels are looked for if the settings say so. None if
+    it asks for nothing: it waits for its annotator.
 
     Raises TaskError where image, text or label is missing or unusable.
     """
     data, asked = task["data"], interaction or Interaction()
     text_path = config.text_path(settings.text_field)
-    if interaction is None and text_path is None and not data.get(FALLBACK_TEXT_FIELD):
-        return None
     reader = _Reader(data, text_path or FALLBACK_TEXT_FIELD, config, settings)
+    looks_for_labels = interaction is None and settings.labels_as_prompts and reader.has_no_text
+    if interaction is None and text_path is None and reader.has_no_text and not looks_for_labels:
+        return None
     images = _images(data, config, reader.text_path)
-    pages = reader.pages(images, asked)
+    pages = reader.pages_of_labels(images) if looks_for_labels else reader.pages(images, asked)
     found = {expression.label for page in pages for expression in page.expressions}
     if interaction is None and not found:
         raise TaskError(reader.text_path, "no page of the task has a text.", "Write what to look for on at least one.")
@@ -52,7 +55,7 @@ def read_task(
         pages=pages,
         image_field=config.image_path,
         image_tag=config.image_tag,
-        text_field=reader.text_path,
+        text_field=LABELS if looks_for_labels else reader.text_path,
         controls=tuple(used for control in reader.controls if (used := _only(control, found)).labels),
         model_version=settings.model_version,
         task=str(task.get("id")),
@@ -60,6 +63,8 @@ def read_task(
         clicks=asked.clicks,
         rectangle=asked.rectangle,
         interactive=interaction is not None,
+        min_score=settings.min_score if looks_for_labels else None,
+        looks_for_labels=looks_for_labels,
     )
 
 
@@ -121,6 +126,21 @@ class _Reader:
         """What stands in the task's text field."""
         return look_up(self.data, self.text_path)
 
+    @property
+    def has_no_text(self) -> bool:
+        """Whether the text field is absent or empty, or a list of such."""
+        entries = self.own if isinstance(self.own, list) else [self.own]
+        return all(entry is None or (isinstance(entry, str) and not entry.strip()) for entry in entries)
+
+    def pages_of_labels(self, images: Sequence[str]) -> tuple[Page, ...]:
+        """What gets the labels, on each image."""
+        self._check_that_there_are_labels()
+        names = names_of_labels(self.labels, self.config.predicted_values, self.settings.max_expressions)
+        expressions = tuple(Expression(name, label) for name, label in names.items())
+        if not self.config.list_of_images:
+            return (Page(images[0], expressions),)
+        return tuple(Page(image, expressions, number) for number, image in enumerate(images))
+
     def pages(self, images: Sequence[str], asked: Interaction) -> tuple[Page, ...]:
         """What to look for on each image."""
         if asked.points:
@@ -172,13 +192,16 @@ class _Reader:
             text, label = only_text(self.own, self.text_path, self.settings)
         return Expression(text, self._label((asked.label if self.several_labels else None) or label, text))
 
-    def _label(self, beside: Any, text: str) -> str:
-        """The label of a text, perhaps named beside it. The task's field `label` has a say where there is a choice: in
-        other people's tables it means many things."""
+    def _check_that_there_are_labels(self) -> None:
         if not self.labels:
             path = next(control.labels_path for control in self.config.controls)
             remedy = "Put a list of labels there, or add a <Label> to the label config."
             raise TaskError(str(path), "the task has no labels here.", remedy)
+
+    def _label(self, beside: Any, text: str) -> str:
+        """The label of a text, perhaps named beside it. The task's field `label` has a say where there is a choice: in
+        other people's tables it means many things."""
+        self._check_that_there_are_labels()
         wanted = beside or (self.data.get("label") if self.several_labels else None)
         return choose_label(self.labels, wanted, text, self.settings.default_label or self.config.default_label)
 

@@ -72,10 +72,12 @@ class Predict:
 
     def _nothing(self, request: TaskRequest, made: dict[str, Any]) -> Outcome:
         """What a task asks for was not found."""
-        advice = "Describe it otherwise."
+        message, advice = f"nothing found (score {made['score']:.2f}).", "Describe it otherwise."
+        if request.looks_for_labels:
+            message = f"none of the {len(request.expressions)} names found (highest score {made['score']:.2f})."
+            advice = "Say otherwise in predicted_values what gets a label."
         bounded = (request.min_score, self._settings.min_score) != (None, None)
         remedy = f"{advice[:-1]}, or lower the least score." if bounded else advice
-        message = f"nothing found (score {made['score']:.2f})."
         told = TaskError(request.text_field, message, remedy, annotator=advice).as_json()
         return Outcome(
             prediction=made if self._settings.store_nothing and not request.interactive else None,

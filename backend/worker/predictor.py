@@ -3,9 +3,11 @@
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +29,7 @@ __all__ = ["Found", "Predictor", "Segmenter"]
 logger = logging.getLogger(__name__)
 
 Mask = NDArray[np.bool_]
+Result = TypeVar("Result")
 SHOWN_EVERY = 2  # seconds between two masks on the status page, whose thumbnail costs as much as encoding a mask
 
 
@@ -58,6 +61,8 @@ class Segmenter(Protocol):
     def prepare(self, picture: Picture) -> None: ...
 
     def segment(self, picture: Picture, expression: str) -> Segmentation: ...
+
+    def segment_names(self, picture: Picture, names: Sequence[str]) -> Sequence[Segmentation]: ...
 
     def select(self, picture: Picture, clicks: Clicks, expression: str | None = None) -> Segmentation: ...
 
@@ -98,7 +103,11 @@ class Predictor:
         answers: list[Answer] = []
         for page in request.pages:
             picture = self._loader.load(page.image, request.image_field, request.task)
-            found = self._answers(picture, page.expressions, request)
+            with _explained(request):
+                found = [
+                    self._answer(segmentation, request)
+                    for segmentation in self._segmentations(picture, page.expressions, request)
+                ]
             if not answers:
                 first = picture, [mask for answer in found for mask in answer.masks]
             answers += found
@@ -113,41 +122,36 @@ class Predictor:
             self._shown = time.monotonic()
         return made
 
-    def _answers(self, picture: Picture, expressions: Sequence[Expression], request: TaskRequest) -> list[Answer]:
+    def _segmentations(
+        self, picture: Picture, expressions: Sequence[Expression], request: TaskRequest
+    ) -> Iterator[Segmentation]:
         """What each expression means on the image."""
-        answers = []
+        texts = [expression.text for expression in expressions if expression.text]
+        if request.looks_for_labels:
+            yield from self._sparingly(lambda: self._segmenter.segment_names(picture, texts))
+            return
         if len(expressions) > 1:
-            self._segmenter.read([expression.text for expression in expressions if expression.text])
+            self._segmenter.read(texts)
         for expression in expressions:
-            try:
-                segmentation = self._segment_sparingly(picture, expression, request)
-            except DeviceMemoryError:
-                raise TaskError(
-                    "REFAM_DEVICE",
-                    "its memory does not hold what one image takes.",
-                    "Set REFAM_RESOLUTION lower or REFAM_SAM smaller, or leave the device to this worker alone.",
-                ) from None
-            except ExpressionError as error:
-                remedy = "Change the text."
-                raise TaskError(request.text_field, str(error), remedy, annotator=remedy) from None
-            except ClickError as error:
-                raise TaskError("click", str(error), "Click again.", annotator="Click again.") from None
-            masks = [mask for mask in segmentation.masks if mask.any()]
-            if segmentation.score < _least_score(request, self._settings):
-                masks = []
-            if self._settings.join_regions and len(masks) > 1:
-                masks = [np.logical_or.reduce(masks)]
-            answers.append(Answer(masks, segmentation.score, segmentation.warnings))
-        return answers
+            yield self._sparingly(partial(self._segment, picture, expression, request))
 
-    def _segment_sparingly(self, picture: Picture, expression: Expression, request: TaskRequest) -> Segmentation:
-        """As _segment. Where memory is short, once more without caches; less than one image at a time there is not."""
+    def _answer(self, segmentation: Segmentation, request: TaskRequest) -> Answer:
+        masks = [mask for mask in segmentation.masks if mask.any()]
+        if segmentation.score < _least_score(request, self._settings):
+            masks = []
+        if self._settings.join_regions and len(masks) > 1:
+            masks = [np.logical_or.reduce(masks)]
+        return Answer(masks, segmentation.score, segmentation.warnings)
+
+    def _sparingly(self, call: Callable[[], Result]) -> Result:
+        """What the call answers. Where memory is short, once more without caches; less than one image at a time there
+        is not."""
         try:
-            return self._segment(picture, expression, request)
+            return call()
         except DeviceMemoryError:
             logger.warning("The device's memory is full; its caches are emptied.")
             self._segmenter.free_memory()
-            return self._segment(picture, expression, request)
+            return call()
 
     def _segment(self, picture: Picture, expression: Expression, request: TaskRequest) -> Segmentation:
         clicks = _in_pixels(request, picture.size)
@@ -157,6 +161,27 @@ class Predictor:
             return self._segmenter.select(picture, clicks, expression.text or None)
         except ExpressionError:  # a text without a usable word has no say where there are clicks
             return self._segmenter.select(picture, clicks)
+
+
+@contextmanager
+def _explained(request: TaskRequest) -> Iterator[None]:
+    """Raise what the segmenter refuses as a TaskError."""
+    try:
+        yield
+    except DeviceMemoryError:
+        raise TaskError(
+            "REFAM_DEVICE",
+            "its memory does not hold what one image takes.",
+            "Set REFAM_RESOLUTION lower or REFAM_SAM smaller, or leave the device to this worker alone.",
+        ) from None
+    except ExpressionError as error:
+        if request.looks_for_labels:
+            remedy = "Write what gets that label into its predicted_values; empty, the label is not looked for."
+            raise TaskError(request.text_field, str(error), remedy) from None
+        remedy = "Change the text."
+        raise TaskError(request.text_field, str(error), remedy, annotator=remedy) from None
+    except ClickError as error:
+        raise TaskError("click", str(error), "Click again.", annotator="Click again.") from None
 
 
 def _least_score(request: TaskRequest, settings: Settings) -> float:

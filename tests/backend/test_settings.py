@@ -67,6 +67,23 @@ def test_password_without_user_is_refused(environment):
     assert "hush" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({}, "MIN_SCORE, such as to 0.5"),
+        ({"REFAM_BACKEND_MIN_SCORE": "0"}, "MIN_SCORE"),
+        ({"REFAM_BACKEND_MIN_SCORE": "0.5", "REFAM_METHOD": "faithful"}, "REFAM_CHOICE"),
+    ],
+)
+def test_labels_as_prompts_need_a_least_score_and_a_choice_of_things(environment, values, named):
+    environment.setenv("REFAM_BACKEND_LABELS_AS_PROMPTS", "on")
+    for variable, value in values.items():
+        environment.setenv(variable, value)
+    with pytest.raises(SettingsError, match=named) as caught:
+        load_settings()
+    assert "REFAM_BACKEND_LABELS_AS_PROMPTS" in str(caught.value)
+
+
 def test_lists_are_split_and_empty_values_mean_the_default(environment):
     environment.setenv("REFAM_BACKEND_IMAGE_HOSTS", "a.org, *.b.org")
     environment.setenv("REFAM_BACKEND_PORT", "")

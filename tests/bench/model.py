@@ -66,6 +66,9 @@ class Model:
                 file.write(f"{start} {time.monotonic()}\n")
         return Answer([ragged(*picture.size)])
 
+    def segment_names(self, picture: Picture, names: Sequence[str]) -> list[Answer]:
+        return [self.segment(picture, name) for name in names]
+
     def select(self, picture: Picture, clicks: Clicks, expression: str | None = None) -> Answer:
         return self.segment(picture, expression or "")
 

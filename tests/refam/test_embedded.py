@@ -9,6 +9,7 @@ from diffusers import FluxPipeline
 
 from refam.config import RefAMConfig
 from refam.evaluate import evaluate_rendered, intersection_over_union
+from refam.evaluate_names import evaluate_names
 from refam.pipeline import RefAM
 from refam.synthetic.referrals import FURTHER_REFERRALS, REFERRALS, refer
 from refam.tiny import FLUX_FOLDER, WEIGHTS
@@ -66,3 +67,13 @@ def test_the_same_input_gives_the_same_mask():
     assert np.array_equal(first.mask, again.mask)
     assert np.array_equal(first.grounding.maps, again.grounding.maps)
     assert first.score == again.score
+
+
+def test_names_find_what_bears_them(refam: RefAM):
+    report = evaluate_names(refam, SEED, 16)
+    few, *_, many = report.values()
+    kept = {at["least_score"]: at for at in few["by_least_score"]}
+    assert kept[0.5]["precision"] >= 0.75
+    assert kept[0.5]["recall"] >= 0.75
+    assert kept[0.0]["precision"] < kept[0.5]["precision"], "a score tells what is not there"
+    assert many["by_least_score"][0]["precision"] < few["by_least_score"][0]["precision"]

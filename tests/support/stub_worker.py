@@ -85,6 +85,9 @@ class StubSegmenter:
             mask[:, :middle] = "right" not in words
         return StubSegmentation(mask, 0.75)
 
+    def segment_names(self, picture: Picture, names: Sequence[str]) -> list[StubSegmentation]:
+        return [self.segment(picture, name) for name in names]
+
     def select(self, picture: Picture, clicks: Clicks, expression: str | None = None) -> StubSegmentation:
         if not clicks.decide and expression is None:
             raise ClickError("The clicks only say where the mask is not.")

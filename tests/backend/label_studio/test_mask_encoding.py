@@ -145,7 +145,7 @@ def test_each_thing_has_a_region_and_what_was_not_understood_stands_beside_it():
     assert [region["meta"] for region in made["result"]] == [{"text": list(answer.warnings)}] * 2
     assert LabelInterface(ALL_KINDS).validate_prediction(made, return_errors=True) == []
     nothing = prediction(a_request("a dog", "a cat"), [Answer([], 0.25), Answer([], 0.75)])
-    assert (nothing["score"], nothing["result"]) == (0.5, [])
+    assert (nothing["score"], nothing["result"]) == (0.75, [])
     assert prediction(a_request("a dog", "a cat"), [Answer([], 0.25), Answer(masks[:1], 1)])["score"] == 1
 
 

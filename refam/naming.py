@@ -1,0 +1,39 @@
+"""Several names looked for in one image: a thing bears one of them."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from refam.proposals import Proposal
+
+__all__ = ["Named", "with_one_name_each"]
+
+SAME = 0.5  # IoU beyond which two masks are of one thing; a part of a thing, with a name of its own, is another
+
+
+class Named(NamedTuple):
+    """A thing that may bear a name: the name's number, the thing, and how present the name is there, see
+    `refam.confidence.presence`."""
+
+    name: int
+    thing: Proposal
+    presence: float
+
+
+def with_one_name_each(named: Iterable[Named]) -> list[Named]:
+    """Each thing once, under the name that is most present there; the most present first.
+
+    Masks of one proposer, which have one shape.
+    """
+    kept: list[Named] = []
+    for one in sorted(named, key=lambda each: -each.presence):
+        if all(_overlap(one.thing, other.thing) <= SAME for other in kept):
+            kept.append(one)
+    return kept
+
+
+def _overlap(one: Proposal, other: Proposal) -> float:
+    """IoU of two masks, of which none is empty."""
+    shared = np.count_nonzero(one.mask & other.mask)
+    return shared / (np.count_nonzero(one.mask) + np.count_nonzero(other.mask) - shared)
