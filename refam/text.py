@@ -114,12 +114,7 @@ def read_names(
 
     Raises ExpressionError, with the name in its message, for what `read_text` raises it for, and for too many names.
     """
-    alone = []
-    for name in names:
-        try:
-            alone.append(read_text(name, tokenize))
-        except ExpressionError as error:
-            raise ExpressionError(f"The name {name!r} cannot be looked for. {error}") from None
+    alone = [_read_name(name, tokenize) for name in names]
     words = {word.text for text in alone for word in text.phrase.words}
     appended = choose_magnets(words, magnets, colours)
     strings = (*(string for text in alone for string in text.strings), *appended)
@@ -141,6 +136,19 @@ def read_names(
         phrase = replace(own.phrase, target=replace(target, count=None)) if target.is_one else own.phrase
         texts.append(Text(strings, (*tokens, *shared), phrase, own.unknown))
     return texts
+
+
+def _read_name(name: str, tokenize: Callable[[str], list[Piece]]) -> Text:
+    """A name's text, all words of which the model knows: the rest of "class 7" would be another name."""
+    refused = f"The name {name!r} cannot be looked for."
+    try:
+        text = read_text(name, tokenize)
+    except ExpressionError as error:
+        raise ExpressionError(f"{refused} {error}") from None
+    if text.unknown:
+        unknown = ", ".join(repr(word) for word in text.unknown)
+        raise ExpressionError(f"{refused} The model does not know {unknown}; name the thing in other, English words.")
+    return text
 
 
 def choose_magnets(words: Set[str], magnets: str, colours: str) -> tuple[str, ...]:

@@ -103,11 +103,7 @@ class Predictor:
         answers: list[Answer] = []
         for page in request.pages:
             picture = self._loader.load(page.image, request.image_field, request.task)
-            with _explained(request):
-                found = [
-                    self._answer(segmentation, request)
-                    for segmentation in self._segmentations(picture, page.expressions, request)
-                ]
+            found = [self._answer(each, request) for each in self._segmentations(picture, page.expressions, request)]
             if not answers:
                 first = picture, [mask for answer in found for mask in answer.masks]
             answers += found
@@ -128,12 +124,14 @@ class Predictor:
         """What each expression means on the image."""
         texts = [expression.text for expression in expressions if expression.text]
         if request.looks_for_labels:
-            yield from self._sparingly(lambda: self._segmenter.segment_names(picture, texts))
+            with _explained(request):
+                yield from self._sparingly(lambda: self._segmenter.segment_names(picture, texts))
             return
         if len(expressions) > 1:
             self._segmenter.read(texts)
         for expression in expressions:
-            yield self._sparingly(partial(self._segment, picture, expression, request))
+            with _explained(request, expression.text if len(expressions) > 1 else ""):
+                yield self._sparingly(partial(self._segment, picture, expression, request))
 
     def _answer(self, segmentation: Segmentation, request: TaskRequest) -> Answer:
         masks = [mask for mask in segmentation.masks if mask.any()]
@@ -164,8 +162,8 @@ class Predictor:
 
 
 @contextmanager
-def _explained(request: TaskRequest) -> Iterator[None]:
-    """Raise what the segmenter refuses as a TaskError."""
+def _explained(request: TaskRequest, text: str = "") -> Iterator[None]:
+    """Raise what the segmenter refuses as a TaskError. text: which of several it is about."""
     try:
         yield
     except DeviceMemoryError:
@@ -178,8 +176,10 @@ def _explained(request: TaskRequest) -> Iterator[None]:
         if request.looks_for_labels:
             remedy = "Write what gets that label into its predicted_values; empty, the label is not looked for."
             raise TaskError(request.text_field, str(error), remedy) from None
-        remedy = "Change the text."
-        raise TaskError(request.text_field, str(error), remedy, annotator=remedy) from None
+        message, remedy = str(error), "Change the text."
+        if text:
+            message, remedy = f"{text!r}: {error}", "Change that text, or take it away."
+        raise TaskError(request.text_field, message, remedy, annotator=remedy) from None
     except ClickError as error:
         raise TaskError("click", str(error), "Click again.", annotator="Click again.") from None
 

@@ -58,6 +58,9 @@ class Model:
     def prepare(self, picture: Picture) -> None:
         pass
 
+    def free_memory(self) -> None:
+        pass
+
     def segment(self, picture: Picture, expression: str) -> Answer:
         start = time.monotonic()
         time.sleep(self._seconds)

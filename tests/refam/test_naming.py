@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from refam.backbones import Piece
 from refam.errors import ExpressionError
 from refam.naming import Named, with_one_name_each
 from refam.pipeline import RefAM
@@ -43,6 +44,11 @@ def test_all_that_bears_a_name_is_meant_if_it_says_no_number(name, count):
 def test_a_name_that_cannot_be_looked_for_is_told(name):
     with pytest.raises(ExpressionError, match=f"The name {name!r} cannot be looked for"):
         read_names(["mug", name], by_word)
+
+
+def test_no_word_of_a_name_is_left_out():
+    with pytest.raises(ExpressionError, match=r"The name .class 7. cannot be looked for\. The model does not know .cl"):
+        read_names(["class 7"], lambda text: [Piece("cl", 0, 5, False, True), *by_word(text)[1:]])
 
 
 def test_names_are_bounded():

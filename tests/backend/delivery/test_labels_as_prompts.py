@@ -35,7 +35,8 @@ def labels(studio):
 FOUND = ["Left", "Half", "Half"]
 
 
-def test_retrieve(studio, client, worker, numbers):
+def test_retrieve(studio, client, processes, fleet, numbers):
+    processes.stub_worker(fleet)
     for number in numbers:
         studio.retrieve(client, 7, [number])
     once(studio, numbers)
