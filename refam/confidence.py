@@ -17,9 +17,9 @@ CLEAR = 0.2  # a log margin from which on the second-best is no rival
 ALONE = CLEAR / 2  # where nothing else was proposed: more often than elsewhere, what is looked for is not there
 BESIDES = {Role.MAGNET, Role.END, Role.OTHER_NAME}  # what draws attention where words name nothing
 LEAST = 1e-4  # of a presence, whose logarithm counts
-RIVALRY = 1.0  # the margin's weight: what keeps both questions apart best, "is it there" and "is it this one"
+RIVALRY = 2.5  # the margin's weight: what keeps both questions apart best, "is it there" and "is it this one"
 # Logistic regression of "IoU > 1/2" by `refam calibrate --seed 7 --count 3900` with the embedded model
-INTERCEPT, PRESENCE = 3.105, 1.539
+INTERCEPT, PRESENCE = 2.85, 1.535
 
 
 class Signals(NamedTuple):
