@@ -1,6 +1,6 @@
 """RefAM from end to end: image and expression in, mask out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -246,37 +246,32 @@ class RefAM:
         signals = Signals(choice.presences[0], choice.margin)
         return self._segmentation(grounding, picture, [thing.draw() for thing in choice.things], signals)
 
-    @device_faults()
-    def segment_names(self, image: Image | Picture, names: Sequence[str]) -> list[Segmentation]:
+    def segment_names(self, image: Image | Picture, names: Sequence[str]) -> Iterator[Segmentation]:
         """Masks of all things that each of several names calls, such as "mug" and "traffic light", from one pass. A
         thing that several names fit has the one that is most present there.
 
-        names: at least one, none twice; see `read_names`. Returns a segmentation for each, without masks where nothing
-        bears the name. Raises ExpressionError, DeviceMemoryError, DeviceBrokenError.
+        names: at least one, none twice; see `read_names`. Yields a segmentation for each, one by one, since many masks
+        of a large image take much memory; it has no masks where nothing bears the name. Raises ExpressionError,
+        DeviceMemoryError, DeviceBrokenError.
         """
         if self.config.preset.choice == "point":
             raise ExpressionError("REFAM_CHOICE is 'point', which does not look for all that has a name; set 'things'.")
-        picture = self._picture(image)
-        groundings = self._groundings.get(
-            (picture.key, tuple(names)), lambda: self._ground(picture, self._names(names))
-        )
-        choices = [self._choose(picture, grounding) for grounding in groundings]
-        named = with_one_name_each(
-            Named(number, thing, present)
-            for number, choice in enumerate(choices)
-            if choice is not None
-            for thing, present in zip(choice.things, choice.presences, strict=True)
-        )
-        own = [[each for each in named if each.name == number] for number in range(len(groundings))]
-        return [
-            self._segmentation(
-                grounding,
-                picture,
-                [each.thing.draw() for each in things],
-                Signals(things[0].presence if things else 0.0, ALONE),
+        with device_faults():
+            picture = self._picture(image)
+            groundings = self._groundings.get(
+                (picture.key, tuple(names)), lambda: self._ground(picture, self._names(names))
             )
-            for grounding, things in zip(groundings, own, strict=True)
-        ]
+            choices = [self._choose(picture, grounding) for grounding in groundings]
+            named = with_one_name_each(
+                Named(number, thing, present)
+                for number, choice in enumerate(choices)
+                if choice is not None
+                for thing, present in zip(choice.things, choice.presences, strict=True)
+            )
+            for number, grounding in enumerate(groundings):
+                own = [each for each in named if each.name == number]
+                signals = Signals(own[0].presence if own else 0.0, ALONE)
+                yield self._segmentation(grounding, picture, [each.thing.draw() for each in own], signals)
 
     def _choose(self, picture: Picture, grounding: Grounding) -> _Choice | None:
         """Of the whole things in the image those that are meant; None if nothing was proposed."""

@@ -50,7 +50,7 @@ def preview(settings: Settings, selection: Selection, console: Console, folder: 
                 found = (
                     refam.segment_names(picture, texts)
                     if request.looks_for_labels
-                    else [refam.segment(picture, text) for text in texts]
+                    else (refam.segment(picture, text) for text in texts)
                 )
                 for text, each in zip(texts, found, strict=True):
                     path = folder / f"task_{task['id']}_{next(number)}.png"

@@ -13,6 +13,7 @@ from refam.picture import Picture
 
 __all__ = ["ImageCache", "Loader"]
 
+PIXEL = 4  # bytes that Pillow keeps of a pixel in colours, whatever their number
 LIFETIME = 600  # seconds; what lies behind an address may change
 
 
@@ -24,7 +25,7 @@ class Loader(Protocol):
 
 def _bytes(picture: Picture) -> int:
     pixels = picture.pixels
-    return pixels.width * pixels.height * len(pixels.getbands())
+    return pixels.width * pixels.height * (1 if pixels.mode == "L" else PIXEL)
 
 
 def _key(_: "ImageCache", reference: str, field: str, task: str) -> bytes:

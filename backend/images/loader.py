@@ -14,11 +14,12 @@ import ssl
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from urllib.parse import unquote
 
 import httpx
+from anyio import to_thread
 
 from backend.errors import TaskError, TemporaryError
 from backend.images.addresses import is_public
@@ -128,7 +129,7 @@ class ImageLoader:
         async with asyncio.timeout(self._settings.image_timeout):
             for _ in range(MAX_REDIRECTS + 1):
                 # A client each: one knows cookies and connections by address, which several hosts may share.
-                async with self._client() as client, self._open(client, url, task) as response:
+                async with self._client() as client, await self._open(client, url, task) as response:
                     if not response.has_redirect_location:
                         return await self._body(response, url)
                     url = self._parse(url, response.headers["location"])
@@ -165,7 +166,7 @@ class ImageLoader:
                 "REFAM_BACKEND_IMAGE_SCHEMES lists what is allowed.",
             )
 
-    def _open(
+    async def _open(
         self, client: httpx.AsyncClient, url: httpx.URL, task: str
     ) -> AbstractAsyncContextManager[httpx.Response]:
         """A request to the address that was checked, in the name of the URL's host."""
@@ -180,11 +181,11 @@ class ImageLoader:
         headers = {"Host": url.netloc.decode("ascii"), "Accept": ACCEPT, "Accept-Encoding": "identity"}
         if is_studio and how is Entry.TOKEN:
             headers |= self._studio.authorization()
-        address = self._address(host, url.port or (443 if url.scheme == "https" else 80), trusted=is_studio)
+        address = await self._address(host, url.port or (443 if url.scheme == "https" else 80), trusted=is_studio)
         extensions = {"sni_hostname": host} if url.scheme == "https" else {}
         return client.stream("GET", url.copy_with(host=address), headers=headers, extensions=extensions)
 
-    def _address(self, host: str, port: int, *, trusted: bool) -> str:
+    async def _address(self, host: str, port: int, *, trusted: bool) -> str:
         names = (host, f"{host}:{port}")
         private_allowed = trusted or any(name in self._settings.image_hosts for name in names)
         if not private_allowed and not any(
@@ -193,7 +194,7 @@ class ImageLoader:
             raise ImageError(
                 f"the host {host} is not allowed.", f"Add {host} to REFAM_BACKEND_IMAGE_HOSTS if you trust it."
             )
-        for address in self._resolved(host, port):
+        for address in await self._resolved(host, port):
             if private_allowed or is_public(address):
                 return address
         raise ImageError(
@@ -202,9 +203,11 @@ class ImageLoader:
             "or set LABEL_STUDIO_URL if it is your Label Studio.",
         )
 
-    def _resolved(self, host: str, port: int) -> list[str]:
+    async def _resolved(self, host: str, port: int) -> list[str]:
+        """In a thread that is left to itself once the time is up: a server of names may not answer for long."""
+        look_up = partial(self._resolve, host, port, type=socket.SOCK_STREAM)
         try:
-            return [str(entry[4][0]) for entry in self._resolve(host, port, type=socket.SOCK_STREAM)]
+            return [str(entry[4][0]) for entry in await to_thread.run_sync(look_up, abandon_on_cancel=True)]
         except socket.gaierror as error:
             if error.errno == socket.EAI_AGAIN:
                 raise TemporaryError(f"The name {host} cannot be resolved for now.") from None
@@ -245,9 +248,13 @@ def _tls() -> ssl.SSLContext:
 
 
 async def _check_location(response: httpx.Response) -> None:
-    """Refuse a redirect to a malformed URL, which httpx would lay to the network: that is tried again."""
+    """Refuse a redirect to a malformed URL, or one like "http:a", which httpx would lay to the network: that is tried
+    again."""
     if response.has_redirect_location:
         try:
-            response.request.url.join(response.headers["location"])
+            url = httpx.URL(response.headers["location"])
+            response.request.url.join(url)
         except (httpx.InvalidURL, ValueError):
             raise ImageError(*ASTRAY) from None
+        if url.scheme and not url.host and not url.path.startswith("/"):
+            raise ImageError(*ASTRAY)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backend.errors import TaskError
 from backend.label_studio.geometry import ellipse_extremes, rectangle_corners
 from backend.label_studio.request import Click, Rectangle
 
@@ -26,6 +27,7 @@ COORDINATES = {
     "ellipse": ("x", "y", "radiusX", "radiusY"),
 }
 MOST_CORNERS = 10_000  # of a polygon
+MOST_CLICKS = 100  # each takes memory of Segment Anything's decoder, and nobody sets more by hand
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def read_interaction(
     drafts: the task's; the newest one adds the texts to clicks, or the clicks to a text.
     prompt_tag: name of the TextArea that takes prompts.
     click_tags: names of the smart tags whose shapes are prompts.
+    Raises TaskError for more than MOST_CLICKS key points.
     """
     drawn = _results(context)
     saved = _results(max(drafts, key=_age)) if drafts else []
@@ -75,9 +78,15 @@ def read_interaction(
     page = _page(shapes[-1]) if shapes else None
     meant = [result for result in shapes if (_label(result), _page(result)) == (label, page)]
     rectangles = [_rectangle(result) for result in meant if _kind(result) != "keypoint"]
+    clicks = [_click(result) for result in meant if _kind(result) == "keypoint"]
+    if len(clicks) > MOST_CLICKS:
+        remedy = "Take some away."
+        raise TaskError(
+            "click", f"there are {len(clicks)} key points; at most {MOST_CLICKS} are allowed.", remedy, annotator=remedy
+        )
     return Interaction(
         texts=tuple(text for text in written if not text.startswith(REASON_MARK.strip())),
-        clicks=tuple(_click(result) for result in meant if _kind(result) == "keypoint"),
+        clicks=tuple(clicks),
         rectangle=rectangles[-1] if rectangles else None,
         label=label,
         item_index=page,
@@ -116,7 +125,8 @@ def _said_to_annotator(reason: Mapping[str, str]) -> str:
 
 def _results(holder: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Results with a value, of a context or a draft."""
-    results = holder.get("result") or []
+    results = holder.get("result")
+    results = results if isinstance(results, list) else []
     return [result for result in results if isinstance(result, Mapping) and isinstance(result.get("value"), Mapping)]
 
 

@@ -2,7 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from backend.errors import TaskError
@@ -12,8 +13,7 @@ from refam.language.vocabulary import singulars
 __all__ = ["choose_label"]
 
 WITHOUT_BLANKS = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "THAI", "LAO", "KHMER", "MYANMAR")  # or with endings
-
-
+WORD = re.compile(r"[^\W_]+")
 LEAST_WORD = 3  # letters of an alias that a text may name: "a" and "2" stand in any text
 
 
@@ -31,9 +31,9 @@ def choose_label(labels: Sequence[Label], wanted: Any, text: str, default: str |
         return _known(labels, str(wanted), "the label", "label", remedy)
     if len(names) == 1:
         return names[0]
-    found = [(place, -len(spelling), name) for name, spelling, place in _mentions(labels, text)]
-    if found:
-        return min(found)[2]
+    named = _spellings(tuple(labels)).first_in(text)
+    if named is not None:
+        return named
     if default:
         remedy = f"Set it to one of {_listed(names, 'and')}."
         return _known(labels, default, "the default label", "REFAM_BACKEND_DEFAULT_LABEL", remedy)
@@ -58,32 +58,67 @@ def _known(labels: Sequence[Label], wanted: str, what: str, field: str, remedy: 
     raise TaskError(field, f"{what} {wanted[:100]!r} is not in the label config.", remedy)
 
 
-def _mentions(labels: Sequence[Label], text: str) -> Iterator[tuple[str, str, int]]:
-    """(name, spelling, place) of each label that a text names, by its name, or by its alias if that is a word."""
-    for label in labels:
-        for spelling in dict.fromkeys((label.name, label.answer)):
-            if spelling != label.name and spelling.isascii() and (len(spelling) < LEAST_WORD or spelling.isdecimal()):
-                continue
-            place = _mention(spelling, text)
-            if place is not None:
-                yield label.name, spelling, place
+class _Spellings:
+    """The names of labels, and those of their aliases that are words, to be found in texts in one pass."""
+
+    def __init__(self, labels: Sequence[Label]) -> None:
+        self._by_ends: dict[tuple[int, str, str], list[tuple[str, list[str], str]]] = {}
+        self._without_blanks: list[tuple[str, str]] = []
+        for label in labels:
+            for spelling in dict.fromkeys((label.name, label.answer)):
+                if spelling != label.name and not _is_word(spelling):
+                    continue
+                if any(unicodedata.name(character, "").startswith(WITHOUT_BLANKS) for character in spelling):
+                    self._without_blanks.append((_plain(spelling).strip(), label.name))
+                else:
+                    words = _words(spelling)
+                    for ends in _ends(words):
+                        self._by_ends.setdefault(ends, []).append((spelling, words, label.name))
+        self._lengths = sorted({length for length, *_ in self._by_ends})
+
+    def first_in(self, text: str) -> str | None:
+        """The label that a text names first, in words of its own, in singular or plural; anywhere in scripts without
+        blanks. Of several in one place the longest."""
+        plain = _plain(text)
+        found = [
+            (place, -len(spelling), name)
+            for spelling, name in self._without_blanks
+            if (place := plain.find(spelling)) >= 0
+        ]
+        matches = list(WORD.finditer(plain))
+        words = [match[0] for match in matches]
+        for start, match in enumerate(matches):
+            here = [
+                (match.start(), -len(spelling), name)
+                for length in self._lengths
+                for ends in _ends(words[start : start + length])
+                for spelling, own, name in self._by_ends.get(ends, ())
+                if _same_words(own, words[start : start + length])
+            ]
+            if here:
+                found += here
+                break
+        return min(found)[2] if found else None
 
 
-def _mention(label: str, text: str) -> int | None:
-    """Where a text names a label: in words of its own, in singular or plural; anywhere in scripts without blanks."""
-    if any(unicodedata.name(character, "").startswith(WITHOUT_BLANKS) for character in label):
-        place = _plain(text).find(_plain(label).strip())
-        return place if place >= 0 else None
-    words, found = _words(label), list(re.finditer(r"[^\W_]+", _plain(text)))
-    for start in range(len(found) - len(words) + 1 if words else 0):
-        if _same_words(words, [match[0] for match in found[start : start + len(words)]]):
-            return found[start].start()
-    return None
+def _ends(words: Sequence[str]) -> list[tuple[int, str, str]]:
+    """What words have in common with those that are the same in singular and plural: their number, and what the first
+    and the last may be the plural of."""
+    return [(len(words), first, last) for first in singulars(words[0]) for last in singulars(words[-1])]
+
+
+def _is_word(alias: str) -> bool:
+    return not alias.isascii() or (len(alias) >= LEAST_WORD and not alias.isdecimal())
+
+
+@lru_cache(maxsize=64)
+def _spellings(labels: tuple[Label, ...]) -> _Spellings:
+    return _Spellings(labels)
 
 
 def _words(name: str) -> list[str]:
     """A name's words: "Traffic_light" has two."""
-    return re.findall(r"[^\W_]+", _plain(name)) or [_plain(name).strip()]
+    return WORD.findall(_plain(name)) or [_plain(name).strip()]
 
 
 def _plain(text: str) -> str:

@@ -12,7 +12,7 @@ from backend.label_studio.data_paths import look_up
 from backend.label_studio.label_interface import LabelInterface
 from backend.label_studio.request import Control, Label
 
-__all__ = ["ControlTag", "LabelConfig", "TextTag", "read_label_config"]
+__all__ = ["MOST_LABELS", "ControlTag", "LabelConfig", "TextTag", "read_label_config"]
 
 RESULT_TAGS = ("brushlabels", "bitmasklabels", "polygonlabels", "rectanglelabels")
 TAGS_NEEDED = "a <BrushLabels> tag (or BitmaskLabels, PolygonLabels, RectangleLabels)"
@@ -23,6 +23,7 @@ PROMPT_TAG = "prompt"  # preferred name of the TextArea that takes prompts
 TEXT = "text"  # of several Text tags, the one that is called so, or shows the field of this name
 MAX_CONFIG_LENGTH = 2**18  # characters; a config with 1,000 labels has 60,000
 MAX_DEPTH = 100
+MOST_LABELS = 5000  # of all tags that take a task's results, its own labels included
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ class LabelConfig:
 def read_label_config(config: str) -> LabelConfig:
     """Read a label config.
 
-    Raises LabelConfigError if it is malformed, too long or deep, holds a document type or entities, lacks an image or
-    result tag, or repeats its tags.
+    Raises LabelConfigError if it is malformed, too long or deep, has too many labels, holds a document type or
+    entities, lacks an image or result tag, or repeats its tags.
     """
     if len(config) > MAX_CONFIG_LENGTH:
         message = f"it has {len(config)} characters; at most {MAX_CONFIG_LENGTH} are allowed."
@@ -118,6 +119,9 @@ def _read(config: str) -> LabelConfig:
     if image is None:
         raise _no_control(interface, images)
     list_of_images = bool(image.attr.get("valueList"))
+    labels = sum(len(tag.labels) for tag in tags_by_image[image.name])
+    if labels > MOST_LABELS:
+        raise LabelConfigError(f"it has {labels} labels; at most {MOST_LABELS} are allowed.", "Use fewer labels.")
     return LabelConfig(
         image_tag=image.name,
         image_path=_image_path(image),

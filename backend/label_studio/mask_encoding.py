@@ -5,7 +5,7 @@ Masks are bool arrays [H, W] of the size that the browser shows, that is after E
 
 import base64
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.measure import approximate_polygon, find_contours
 
+from backend.errors import TaskError
 from backend.label_studio import rle
 from backend.label_studio.region_ids import question_mark, region_id
 from backend.label_studio.request import Control, TaskRequest
@@ -23,6 +24,7 @@ __all__ = ["Answer", "Drawing", "prediction"]
 Mask = NDArray[np.bool_]
 POLYGON_TOLERANCE = 1 / 500  # of the longer side
 SMALLEST_POLYGON = 1 / 100  # of the largest polygon's area; smaller islands are left out
+MOST_NUMBERS = 16_000_000  # of a prediction, as many bytes of an RLE or a PNG, which grow to 4 in JSON
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,11 @@ def prediction(request: TaskRequest, answers: Iterable[Answer]) -> dict[str, Any
 
     answers: to each of the request's expressions, page by page. The prediction's score is the mean over those that have
         masks; the highest if none has.
+
+    Raises TaskError for results of more than MOST_NUMBERS.
     """
     results: list[dict[str, Any]] = []
+    numbers = 0
     scores: list[float] = []
     found: list[float] = []
     asked = [(page, expression) for page in request.pages for expression in page.expressions]
@@ -60,6 +65,11 @@ def prediction(request: TaskRequest, answers: Iterable[Answer]) -> dict[str, Any
                     for region in drawing.regions(control, label, score=score, image_tag=request.image_tag):
                         place = (request.model_version, number, control.name, len(results))
                         results.append({"id": region_id(question_mark(request), *place), **region, **extra})
+                        numbers += _numbers(region["value"])
+                        if numbers > MOST_NUMBERS:
+                            message = f"the results of its masks have more than {MOST_NUMBERS:,} bytes."
+                            remedy = "Ask for fewer texts at once, use smaller images, or fewer tags with labels."
+                            raise TaskError(request.text_field, message, remedy)
     return {
         "model_version": request.model_version,
         "score": round(float(np.mean(found or [max(scores)])), 4),
@@ -145,6 +155,11 @@ _MAKERS = {
     "polygonlabels": Drawing._polygons,
     "rectanglelabels": Drawing._rectangle,
 }
+
+
+def _numbers(value: Mapping[str, Any]) -> int:
+    """About how much of a prediction a result's value is."""
+    return sum(len(part) for part in (value.get("rle"), value.get("imageDataURL"), value.get("points")) if part)
 
 
 def _signed_area(outline: NDArray[np.float64]) -> float:

@@ -4,6 +4,7 @@ Runs in the web process, so that bad input is found before anything is queued.
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,15 +15,16 @@ from backend.label_studio.data_paths import look_up
 from backend.label_studio.identity import studio_identity
 from backend.label_studio.interaction import Interaction
 from backend.label_studio.label_choice import choose_label
-from backend.label_studio.label_config import LabelConfig
+from backend.label_studio.label_config import MOST_LABELS, LabelConfig
 from backend.label_studio.label_names import LABELS, names_of_labels
 from backend.label_studio.request import Control, Expression, Label, Page, TaskRequest
-from backend.label_studio.texts import check_text, kind_of, only_text, read_entries
+from backend.label_studio.texts import check_text, is_text, kind_of, only_text, read_entries
 from backend.settings import Settings
 
 __all__ = ["read_task"]
 
 FALLBACK_TEXT_FIELD = "text"
+MOST_RESULTS = 1000  # of a task, expressions times tags that have their label
 ADDRESS = re.compile(r"(https?|s3|gs|azure-blob)://\S+|/(data|static|tasks)/\S+", re.IGNORECASE)
 
 
@@ -50,13 +52,15 @@ def read_task(
     found = {expression.label for page in pages for expression in page.expressions}
     if interaction is None and not found:
         raise TaskError(reader.text_path, "no page of the task has a text.", "Write what to look for on at least one.")
+    controls = tuple(used for control in reader.controls if (used := _only(control, found)).labels)
+    _check_results(pages, controls, reader.text_path)
     return TaskRequest(
         studio=studio_identity(settings),
         pages=pages,
         image_field=config.image_path,
         image_tag=config.image_tag,
         text_field=LABELS if looks_for_labels else reader.text_path,
-        controls=tuple(used for control in reader.controls if (used := _only(control, found)).labels),
+        controls=controls,
         model_version=settings.model_version,
         task=str(task.get("id")),
         project=project,
@@ -66,6 +70,17 @@ def read_task(
         min_score=settings.min_score if looks_for_labels else None,
         looks_for_labels=looks_for_labels,
     )
+
+
+def _check_results(pages: Sequence[Page], controls: Sequence[Control], text_path: str) -> None:
+    tags = Counter(label.name for control in controls for label in control.labels)
+    results = sum(tags[expression.label] for page in pages for expression in page.expressions)
+    if results > MOST_RESULTS:
+        raise TaskError(
+            text_path,
+            f"its expressions make {results} results in {len(controls)} tags; at most {MOST_RESULTS} are allowed.",
+            "Ask for less at once, or give fewer tags the same label.",
+        )
 
 
 def _images(data: Mapping[str, Any], config: LabelConfig, text_path: str) -> list[str]:
@@ -81,7 +96,7 @@ def _images(data: Mapping[str, Any], config: LabelConfig, text_path: str) -> lis
 
 
 def _image(value: Any, path: str, text: Any = None, text_path: str = "") -> str:
-    if isinstance(value, str) and value.strip():
+    if isinstance(value, str) and value.strip() and is_text(value):
         return value.strip()
     if not value and isinstance(text, str) and ADDRESS.fullmatch(text.strip()):
         raise TaskError(
@@ -92,7 +107,7 @@ def _image(value: Any, path: str, text: Any = None, text_path: str = "") -> str:
         )
     raise TaskError(
         path,
-        "the task has no image here." if not value else f"the image is no text but {kind_of(value)}.",
+        f"the image is no text but {kind_of(value)}." if value else "the task has no image here.",
         f"Put the image's URL, path or data URI into the field {path!r} of the task's data.",
     )
 
@@ -109,7 +124,12 @@ class _Reader:
     @cached_property
     def controls(self) -> list[Control]:
         """The tags that take results, with all labels of the task."""
-        return [control.of(self.data) for control in self.config.controls]
+        controls = [control.of(self.data) for control in self.config.controls]
+        labels = sum(len(control.labels) for control in controls)
+        if labels > MOST_LABELS:
+            path = next(tag.labels_path for tag in self.config.controls if tag.labels_path)
+            raise TaskError(path, f"there are {labels} labels; at most {MOST_LABELS} are allowed.", "Use fewer labels.")
+        return controls
 
     @cached_property
     def labels(self) -> list[Label]:

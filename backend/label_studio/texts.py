@@ -6,7 +6,7 @@ from typing import Any
 from backend.errors import TaskError
 from backend.settings import Settings
 
-__all__ = ["check_text", "kind_of", "only_text", "read_entries"]
+__all__ = ["check_text", "is_text", "kind_of", "only_text", "read_entries"]
 
 
 def read_entries(value: Any, field: str) -> list[Any]:
@@ -29,6 +29,8 @@ def check_text(entry: Any, field: str, settings: Settings) -> tuple[str, Any]:
         found = "an entry without a text" if text is None else f"{kind_of(text)}"
         raise TaskError(field, f"the text is {found}.", f"Write a sentence into the field {field!r}.")
     text = " ".join(text.split())
+    if not is_text(text):
+        raise TaskError(field, f"the text is {kind_of(text)}.", "Write it anew.", annotator="Type it anew.")
     if not text:
         raise TaskError(
             field, "the text is empty.", f"Write into {field!r} what to look for.", annotator="Type what to look for."
@@ -52,8 +54,15 @@ def only_text(value: Any, field: str, settings: Settings) -> tuple[str, Any]:
         return "", None
 
 
+def is_text(value: str) -> bool:
+    """Whether a text has no half of a surrogate pair, which JSON can hold, and nothing else."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 def kind_of(value: Any) -> str:
     """What a JSON value is, in words."""
+    if isinstance(value, str) and not is_text(value):
+        return "a text with half a character in it"
     names = {
         str: "a text",
         bool: "true or false",

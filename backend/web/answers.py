@@ -143,7 +143,11 @@ class Answering:
     def _suggest(self, task: Task, context: Mapping[str, Any], config: LabelConfig) -> Answer:
         """What an annotator typed, clicked or drew. An empty prediction if nothing is asked: Label Studio shows an
         annotator no error, but it does show a prediction's text."""
-        interaction = read_interaction(context, task.get("drafts"), config.prompt_tag, config.click_tags)
+        try:
+            interaction = read_interaction(context, task.get("drafts"), config.prompt_tag, config.click_tags)
+        except TaskError as error:
+            shown = reply_in_text(Interaction(), [error.as_json()], config.prompt_tag, config.image_tag)
+            return Answer([{**self._nothing(), "result": shown}], [{"task": str(task.get("id")), **error.as_json()}])
         if interaction is None:
             return Answer([self._nothing()])
         asked = self._read(task, config, interaction)

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +18,7 @@ from backend.label_studio.mask_encoding import Answer, prediction
 from backend.label_studio.request import Expression, TaskRequest
 from backend.queue.gallery import Gallery
 from backend.settings import Settings
+from backend.worker.packed_masks import PackedMasks
 from backend.worker.thumbnails import thumbnail
 from refam.clicks import Box, Clicks
 from refam.errors import ClickError, DeviceMemoryError, ExpressionError
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 Mask = NDArray[np.bool_]
 Result = TypeVar("Result")
+MOST_PIXELS = 2**32  # of a task's masks together, an eighth of a byte each
 SHOWN_EVERY = 2  # seconds between two masks on the status page, whose thumbnail costs as much as encoding a mask
 
 
@@ -62,7 +64,7 @@ class Segmenter(Protocol):
 
     def segment(self, picture: Picture, expression: str) -> Segmentation: ...
 
-    def segment_names(self, picture: Picture, names: Sequence[str]) -> Sequence[Segmentation]: ...
+    def segment_names(self, picture: Picture, names: Sequence[str]) -> Iterable[Segmentation]: ...
 
     def select(self, picture: Picture, clicks: Clicks, expression: str | None = None) -> Segmentation: ...
 
@@ -71,13 +73,17 @@ class Segmenter(Protocol):
 
 @dataclass(frozen=True)
 class Found:
-    """What a request asked for: the answer to each of its expressions; and the first page's picture, with the masks,
-    bool [H, W], that are on it."""
+    """What a request asked for: the answer to each of its expressions; and the first page's picture."""
 
     request: TaskRequest
     answers: Sequence[Answer]
     picture: Picture
-    on_picture: Sequence[Mask]
+
+    @property
+    def on_picture(self) -> Iterator[Mask]:
+        """The masks, bool [H, W], that are on the first page."""
+        for answer in self.answers[: len(self.request.pages[0].expressions)]:
+            yield from answer.masks
 
 
 class Predictor:
@@ -101,13 +107,18 @@ class Predictor:
         # Queued before the settings were changed: the mask is made, and named, as this worker makes it.
         request = replace(request, model_version=self._settings.model_version)
         answers: list[Answer] = []
-        for page in request.pages:
+        pixels = 0
+        for number, page in enumerate(request.pages):
             picture = self._loader.load(page.image, request.image_field, request.task)
-            found = [self._answer(each, request) for each in self._segmentations(picture, page.expressions, request)]
-            if not answers:
-                first = picture, [mask for answer in found for mask in answer.masks]
-            answers += found
-        return Found(request, answers, *first)
+            if number == 0:
+                first = picture
+            for answer in self._answers(picture, page.expressions, request):
+                pixels += picture.size[0] * picture.size[1] * len(answer.masks)
+                if pixels > MOST_PIXELS:
+                    message = f"its masks have more than {MOST_PIXELS / 1e9:.1f} thousand megapixels together."
+                    raise TaskError(request.text_field, message, "Ask for fewer texts at once, or use smaller images.")
+                answers.append(answer)
+        return Found(request, answers, first)
 
     def draw(self, found: "Found") -> dict[str, Any]:
         """The prediction of one task, made of its masks, which may be none. Needs no device."""
@@ -118,28 +129,29 @@ class Predictor:
             self._shown = time.monotonic()
         return made
 
-    def _segmentations(
-        self, picture: Picture, expressions: Sequence[Expression], request: TaskRequest
-    ) -> Iterator[Segmentation]:
+    def _answers(self, picture: Picture, expressions: Sequence[Expression], request: TaskRequest) -> Iterator[Answer]:
         """What each expression means on the image."""
         texts = [expression.text for expression in expressions if expression.text]
         if request.looks_for_labels:
             with _explained(request):
-                yield from self._sparingly(lambda: self._segmenter.segment_names(picture, texts))
+                yield from self._sparingly(
+                    lambda: [self._answer(each, request) for each in self._segmenter.segment_names(picture, texts)]
+                )
             return
         if len(expressions) > 1:
             self._segmenter.read(texts)
         for expression in expressions:
             with _explained(request, expression.text if len(expressions) > 1 else ""):
-                yield self._sparingly(partial(self._segment, picture, expression, request))
+                segmentation = self._sparingly(partial(self._segment, picture, expression, request))
+            yield self._answer(segmentation, request)
 
     def _answer(self, segmentation: Segmentation, request: TaskRequest) -> Answer:
-        masks = [mask for mask in segmentation.masks if mask.any()]
-        if segmentation.score < _least_score(request, self._settings):
-            masks = []
+        masks: Sequence[Mask] = []
+        if segmentation.score >= _least_score(request, self._settings):
+            masks = [mask for mask in segmentation.masks if mask.any()]
         if self._settings.join_regions and len(masks) > 1:
             masks = [np.logical_or.reduce(masks)]
-        return Answer(masks, segmentation.score, segmentation.warnings)
+        return Answer(PackedMasks(masks), segmentation.score, segmentation.warnings)
 
     def _sparingly(self, call: Callable[[], Result]) -> Result:
         """What the call answers. Where memory is short, once more without caches; less than one image at a time there

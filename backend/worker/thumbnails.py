@@ -2,7 +2,8 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +21,13 @@ OPACITY = 0.55
 DIMMED = 0.6  # brightness outside the mask
 
 
-def thumbnail(picture: Picture, masks: Sequence[NDArray[np.bool_]]) -> bytes:
+def thumbnail(picture: Picture, masks: Iterable[NDArray[np.bool_]]) -> bytes:
     """JPEG of SIDE x SIDE pixels at most.
 
-    masks: bool [H, W] of the picture's size; what any of them covers is tinted.
+    masks: bool [H, W] of the picture's size, at least one; what any of them covers is tinted.
     """
     factor = max(1, math.ceil(max(picture.size) / SIDE))
-    mask = Image.fromarray(np.logical_or.reduce(masks)).convert("L").reduce(factor)
+    mask = Image.fromarray(reduce(np.logical_or, masks)).convert("L").reduce(factor)
     small = np.asarray(picture.resized(mask.size, Image.Resampling.BOX), np.float32)  # [h, w, 3]
     share = np.asarray(mask, np.float32) / np.float32(255)  # [h, w]
     painted = tinted(small, share, TINT, OPACITY, DIMMED)

@@ -63,7 +63,7 @@ def add(project, studio, api, pictures, config):
 
 def expected(entry, refam):
     """(label, mask) of all that bears a name."""
-    found = refam.segment_names(entry.image, list(NAMES))
+    found = list(refam.segment_names(entry.image, list(NAMES)))
     return [
         (label, mask)
         for label, each in zip(NAMES.values(), found, strict=True)

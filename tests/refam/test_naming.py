@@ -61,17 +61,17 @@ def test_all_names_take_one_pass(refam, image, monkeypatch):
     monkeypatch.setattr(
         refam.backbone, "token_maps", lambda picture, texts: passes.append(texts) or token_maps(picture, texts)
     )
-    found = refam.segment_names(image, ["red ball", "zebra", "goldfish"])
+    found = list(refam.segment_names(image, ["red ball", "zebra", "goldfish"]))
     assert [texts[:3] for texts in passes] == [("red ball", "zebra", "goldfish")]
     assert len(found) == 3
     assert all(mask.shape == (40, 60) for each in found for mask in each.masks)
-    refam.segment_names(image, ["red ball", "zebra", "goldfish"])
+    list(refam.segment_names(image, ["red ball", "zebra", "goldfish"]))
     assert len(passes) == 1
 
 
 def test_a_point_alone_does_not_find_all(config, refam, image):
     with pytest.raises(ExpressionError, match="REFAM_CHOICE"):
-        refam.with_settings(method="faithful").segment_names(image, ["zebra"])
+        list(refam.with_settings(method="faithful").segment_names(image, ["zebra"]))
 
 
 def test_an_image_of_one_colour(refam, image):

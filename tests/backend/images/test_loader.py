@@ -161,19 +161,41 @@ def test_redirects_lead_nowhere_else(settings, location):
     assert refusal(load, "https://a.org/a.png")
 
 
-@pytest.mark.parametrize("location", ["http://[::1", "http://a.org:port/", "//a.org:99999999/", "http://a.org/\x00"])
+@pytest.mark.parametrize(
+    "location",
+    [
+        *("http://[::1", "http://a.org:port/", "//a.org:99999999/", "http://a.org/\x00"),
+        *("http:127.0.0.1:1/", "data:image/png;base64,AAAA", "https:a.org"),
+    ],
+)
 def test_redirects_to_malformed_urls_are_refused_for_good(settings, location):
     load = loader(settings, serve(status=302, location=location), {"a.org": "8.8.8.8"})
     assert "malformed" in refusal(load, "https://a.org/a.png")
 
 
-@given(st.text(max_size=40), st.sampled_from(["", "/", "//", "http://", "http://a.org:", "https://a.org/", "http://["]))
+STARTS = ("", "/", "//", "http:", "data:", "http://", "http://a.org:", "https://a.org/", "http://[")
+
+
+@given(st.text(max_size=40), st.sampled_from([*STARTS]))
 def test_any_redirect_is_followed_or_refused(text, start):
     response = serve(status=302, location=(start + text).encode("utf-8", "ignore"))
     load = loader(Settings(), response, {"a.org": "8.8.8.8"})
     with pytest.raises((TaskError, TemporaryError)) as caught:
         load.load("https://a.org/a.png", "image", "1")
     assert "could not be read" not in str(caught.value)
+
+
+def test_looking_a_name_up_is_within_the_time_of_a_download(configure):
+    def resolve(*_, **__):
+        time.sleep(3)
+        return []
+
+    settings = configure(IMAGE_TIMEOUT=0.3)
+    load = ImageLoader(settings, Studio(settings), resolve=resolve)
+    start = time.monotonic()
+    with pytest.raises(TemporaryError, match="too slow"):
+        load.load("https://slow.org/a.png", "image", "1")
+    assert time.monotonic() - start < 2
 
 
 def test_endless_redirects_end(settings):
