@@ -1,6 +1,7 @@
 """Every setting, read from the environment and validated once. docs/settings.md is made from these descriptions."""
 
 import difflib
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -33,6 +34,14 @@ TOKEN = re.compile(r"[\w.-]+", re.ASCII)
 LABEL_STUDIO_TIMEOUT = 100  # seconds that Label Studio waits for /predict
 SMALL_BODY = MEBIBYTE  # bytes of a request's body that counts as small
 SMALL_BODIES, LARGE_BODIES = 64, 2  # of full size, that are in memory at once
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _split(value: object) -> object:
@@ -83,6 +92,12 @@ class Settings(BaseSettings):
         None, validation_alias="BASIC_AUTH_PASS", description="Password that Label Studio must give."
     )
     host: str = Field("127.0.0.1", validation_alias=f"{PREFIX}HOST", description="Address the web server listens at.")
+    open: bool = Field(
+        False,
+        validation_alias=f"{PREFIX}OPEN",
+        description="Let the web server listen beyond this machine without a password: for those who keep others away "
+        "from its port by other means.",
+    )
     port: int = Field(
         9090, ge=1, le=65535, validation_alias=f"{PREFIX}PORT", description="Port the web server listens at."
     )
@@ -337,6 +352,15 @@ class Settings(BaseSettings):
     def writes_back(self) -> bool:
         """Whether finished predictions are written to Label Studio: its address and a token are known."""
         return self.label_studio_url is not None and self.label_studio_api_key is not None
+
+    def require_password(self) -> None:
+        """Raises SettingsError where the web server would be open to all who reach this machine."""
+        local = self.host == "localhost" or _is_loopback(self.host)
+        if not (local or self.basic_auth_user or self.open):
+            raise SettingsError(
+                f"{PREFIX}HOST is {self.host}, so that others can reach the web server, and needs no password of them. "
+                f"Set BASIC_AUTH_USER and BASIC_AUTH_PASS; or {PREFIX}OPEN=1 where nobody else reaches its port."
+            )
 
     def require_label_studio(self, purpose: str) -> None:
         """Raises SettingsError, naming the purpose, unless Label Studio's address and a token are known."""

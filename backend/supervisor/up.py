@@ -102,8 +102,10 @@ def up(settings: Settings, say: Say) -> int:
     """Run everything until SIGINT or SIGTERM; a second signal ends it at once. Returns the exit code.
 
     say: called with each line of progress.
-    Raises ProgramError if the port or the state folder is in use, and QueueUnavailableError if there is no Redis.
+    Raises SettingsError where others could reach it without a password, ProgramError if the port or the state folder is
+    in use, and QueueUnavailableError if there is no Redis.
     """
+    settings.require_password()
     stop, force = threading.Event(), threading.Event()
 
     def on_signal(signum: int, frame: FrameType | None) -> None:

@@ -30,6 +30,7 @@ def create_app(shared: SharedState, settings: Settings, timings: Timings | None 
     access = Access(settings)
     app = FastAPI(
         title=TITLE,
+        openapi_url=None,  # served by us, behind the password
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(access.check_origin)],
@@ -37,6 +38,7 @@ def create_app(shared: SharedState, settings: Settings, timings: Timings | None 
     )
     app.include_router(status_routes(shared, settings, access))
     app.include_router(MLRoutes(shared, settings, access, timings or Timings()).router())
+    app.get("/openapi.json", include_in_schema=False, dependencies=[Depends(access.check_password)])(app.openapi)
     add_error_answers(app)
     return app
 
@@ -57,8 +59,10 @@ def serve(settings: Settings, descriptor: int | None = None) -> None:
     """Serve until told to stop.
 
     descriptor: of a socket that listens already, as of `refam-backend up`.
-    Raises ProgramError if the port is in use, and QueueUnavailableError if there is no Redis.
+    Raises SettingsError where others could reach it without a password, ProgramError if the port is in use, and
+    QueueUnavailableError if there is no Redis.
     """
+    settings.require_password()
     given = descriptor is not None
     listener = socket.socket(fileno=descriptor) if given else listen(settings.host, settings.port, PORT_REMEDY)
     shared = SharedState.over(connect(settings), settings)

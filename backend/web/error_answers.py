@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from redis.exceptions import RedisError
 from starlette.requests import ClientDisconnect
@@ -38,6 +39,12 @@ def add_error_answers(app: FastAPI) -> None:
     @app.exception_handler(TaskError)
     async def bad_input(_: Request, error: TaskError) -> JSONResponse:
         return respond(422, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
+        problem = error.errors()[0]
+        field = ".".join(str(part) for part in problem["loc"][1:]) or "request"
+        return respond(422, TaskError(field, f"{problem['msg']}.", "See /openapi.json."))
 
     @app.exception_handler(RedisError)
     async def no_queue(_: Request, error: RedisError) -> JSONResponse:

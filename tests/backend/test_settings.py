@@ -4,6 +4,8 @@ import pytest
 
 from backend.errors import SettingsError
 from backend.settings import Settings, load_settings, variables
+from backend.supervisor.up import up
+from backend.web.app import serve
 from refam.errors import ConfigError
 
 
@@ -82,6 +84,26 @@ def test_labels_as_prompts_need_a_least_score_and_a_choice_of_things(environment
     with pytest.raises(SettingsError, match=named) as caught:
         load_settings()
     assert "REFAM_BACKEND_LABELS_AS_PROMPTS" in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "backend.example"])  # noqa: S104
+def test_nobody_listens_for_others_without_a_password(environment, host):
+    environment.setenv("REFAM_BACKEND_HOST", host)
+    for run in (serve, lambda settings: up(settings, print)):
+        with pytest.raises(SettingsError, match=r"BASIC_AUTH_PASS; or REFAM_BACKEND_OPEN=1"):
+            run(load_settings())
+    environment.setenv("REFAM_BACKEND_OPEN", "1")
+    load_settings().require_password()
+    environment.delenv("REFAM_BACKEND_OPEN")
+    environment.setenv("BASIC_AUTH_USER", "u")
+    environment.setenv("BASIC_AUTH_PASS", "p")
+    load_settings().require_password()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.9", "localhost", "::1"])
+def test_this_machine_needs_no_password(environment, host):
+    environment.setenv("REFAM_BACKEND_HOST", host)
+    load_settings().require_password()
 
 
 def test_lists_are_split_and_empty_values_mean_the_default(environment):

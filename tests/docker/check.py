@@ -249,6 +249,7 @@ def main() -> int:
         stack.callback(redis.wait)
         stack.callback(redis.terminate)
         variables = {"REDIS_URL": f"redis://127.0.0.1:{redis_port}", "REFAM_BACKEND_PORT": str(port)}
+        variables |= {"REFAM_BACKEND_OPEN": "1"}  # as compose sets it
         for name, image in images.items():
             stack.enter_context(started(image, variables))
             say(f"{name} is healthy")

@@ -16,6 +16,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
+from backend.errors import SettingsError
 from backend.settings import Settings, load_settings, variables
 from refam.config import PREFIX, RefAMConfig
 from tests.docker.files import (
@@ -81,6 +82,11 @@ def test_only_settings_that_exist_are_asked_of_the_user() -> None:
     assert interpolated <= set(dict(example_settings())) <= SETTINGS | HUGGING_FACE | COMPOSE_ONLY
 
 
+def interpolated(value: str, user: dict[str, str]) -> str:
+    """As compose does it with ${NAME:-default}."""
+    return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda match: user.get(match[1]) or match[2], value)
+
+
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Start:
     """Reads the settings as a service of a variant does, with a user's docker/.env."""
@@ -92,7 +98,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
         for variable in SETTINGS:
             monkeypatch.delenv(variable, raising=False)
         for variable, value in {**image_environment(dockerfile), **user, **service["environment"]}.items():
-            monkeypatch.setenv(variable, value)
+            monkeypatch.setenv(variable, interpolated(value, user))
         return load_settings()
 
     return read
@@ -108,7 +114,13 @@ def test_web_and_worker_start_and_agree(start: Start, variant: str, user: dict[s
     assert web.port == 9090
     assert web.redis_address == worker.redis_address
     assert web.model_version == worker.model_version
+    web.require_password()
     assert worker.refam.device == {"gpu": "cuda", "cpu": "cpu"}[variant]
+
+
+def test_whoever_publishes_it_to_all_can_have_a_password_required(start: Start) -> None:
+    with pytest.raises(SettingsError, match="BASIC_AUTH_PASS"):
+        start("cpu", "web", {"PUBLISH_ADDRESS": "0.0.0.0", "REFAM_BACKEND_OPEN": "0"}).require_password()  # noqa: S104
 
 
 def test_the_example_shows_no_secret() -> None:

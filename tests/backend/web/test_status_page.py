@@ -111,6 +111,7 @@ class TestPassword:
             ("GET", "/thumbnails/1"),
             ("POST", "/retry"),
             ("POST", "/cancel?project=7"),
+            ("GET", "/openapi.json"),
         ],
     )
     def test_everything_asks_for_it(self, client, method, path):
@@ -137,6 +138,11 @@ class TestForeignRequests:
         answer = client.options("/cancel", headers={**asked, "Access-Control-Request-Headers": "x-requested-with"})
         assert answer.status_code == 405
         assert not [name for name in answer.headers if name.startswith("access-control")]
+
+    def test_what_is_missing_is_said_as_everything_is(self, client):
+        answer = client.post("/cancel", headers=OURS)
+        assert (answer.status_code, answer.json()["error"]["field"]) == (422, "project")
+        assert answer.json()["error"]["message"] == "Field required."
 
     @pytest.mark.parametrize("path", ["/retry", "/cancel?project=7"])
     def test_reading_changes_nothing(self, client, path):
