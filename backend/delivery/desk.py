@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.delivery.answered import Answered
-from backend.delivery.claims import Claim, Claims, Target
+from backend.delivery.claims import LATE, Claim, Claims, Target
 from backend.delivery.known_projects import KnownProjects
 from backend.delivery.outbox import Outbox
 from backend.delivery.schedule import Schedule
@@ -108,6 +108,7 @@ class Desk:
         nothing = not prediction["result"]
         start = time.monotonic()
         (claim,) = self.claims.claim([target], version, self.timings.delivery)
+        self.schedule.schedule_look_again(after=self.timings.delivery + LATE)
         own = [claim] if claim else []
         try:
             stored = self.studio.predictions(target.task)
@@ -132,6 +133,16 @@ class Desk:
         for number in sorted({entry["id"] for entry in outdated}):
             self.studio.delete_prediction(number)
         return 0
+
+    def delete_repeats(self, task: str) -> None:
+        """Delete what is stored twice in a task: RefAM's own predictions of one version that answer the same."""
+        alike: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+        for prediction in self.studio.predictions(task):
+            mark = question_of(prediction) if prediction.get("result") else "nothing"
+            if _is_own(prediction) and mark:
+                alike.setdefault((str(prediction["model_version"]), mark), []).append(prediction)
+        for predictions in alike.values():
+            self._delete_surplus(predictions)
 
     def _still_asks(self, target: Target, mark: str | None) -> bool:
         """Whether a task, as Label Studio has it now, asks this question."""

@@ -13,6 +13,7 @@ class JobName(StrEnum):
     POST_PREDICTION = "post_prediction"
     ADOPT_TASKS = "adopt_tasks"
     LOOK_THROUGH = "look_through"
+    LOOK_AGAIN = "look_again"
 
 
 def name_of(function: str | None) -> JobName | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backend.delivery.answered import Answered
-from backend.delivery.claims import Claim, Claims, Target
+from backend.delivery.claims import LATE, Claim, Claims, Target
 from backend.delivery.outbox import Outbox
 from backend.delivery.schedule import Schedule
 from backend.errors import LabelConfigError, TaskError
@@ -208,6 +208,7 @@ class Answering:
         seconds = self.settings.inline_seconds + self.settings.claim_seconds
         targets = [Target.of(asked.request) for asked in everything if asked.request]
         claims = self._claims.claim(targets, self.settings.model_version, seconds)
+        self._schedule.schedule_look_again(after=seconds + LATE)
         for asked, claim in zip(everything, claims, strict=True):
             asked.claim = claim
 

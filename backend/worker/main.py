@@ -24,7 +24,7 @@ from backend.worker.adoption import AdoptTasks
 from backend.worker.predict import Predict
 from backend.worker.predictor import Predictor, Segmenter
 from backend.worker.rq_worker import RefAMWorker
-from backend.worker.studio_jobs import FetchTasks, LookThrough, PostPrediction
+from backend.worker.studio_jobs import FetchTasks, LookAgain, LookThrough, PostPrediction
 from refam.config import RefAMConfig
 from refam.errors import RefAMError
 
@@ -90,6 +90,7 @@ def bind(predictor: Predictor, desk: Desk) -> dict[JobName, Handler]:
         JobName.FETCH_TASKS: FetchTasks(desk),
         JobName.POST_PREDICTION: PostPrediction(desk),
         JobName.LOOK_THROUGH: LookThrough(desk),
+        JobName.LOOK_AGAIN: LookAgain(desk),
         JobName.ADOPT_TASKS: AdoptTasks(desk),
     }
 

@@ -1,6 +1,7 @@
 """The jobs that talk to Label Studio: fetch tasks that are new, and post predictions."""
 
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -18,7 +19,7 @@ from backend.label_studio.request import TaskRequest
 from backend.label_studio.task_reading import read_task
 from backend.queue.outcome import Outcome
 
-__all__ = ["FetchTasks", "LookThrough", "PostPrediction"]
+__all__ = ["FetchTasks", "LookAgain", "LookThrough", "PostPrediction"]
 
 logger = logging.getLogger(__name__)
 
@@ -185,6 +186,33 @@ class LookThrough:
                     continue
                 if request and question_mark(request) != mark:
                     yield task, request
+
+
+class LookAgain:
+    """Does the jobs called JobName.LOOK_AGAIN."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def run(self) -> None:
+        """Look once more at tasks whose claims have ended, and delete what is stored twice: a request may be carried
+        out late, or twice, when nobody is left who would see it."""
+        desk, now = self._desk, time.time()
+        while targets := desk.claims.ended(now, PAGE):
+            projects: dict[str, list[int]] = {}
+            for target in targets:
+                projects.setdefault(target.project, []).append(int(target.task))
+            for project, ids in projects.items():
+                for task in desk.studio.tasks(project, ids=ids):
+                    if task["total_predictions"] > 1:
+                        desk.delete_repeats(str(task["id"]))
+            desk.claims.looked_at(targets, now)
+
+    def on_failure(self, job: Job, kind: type[BaseException], error: BaseException) -> None:
+        """Called after each exception of `run`. The tasks stay noted, and are looked at once Label Studio answers."""
+        if not job.should_retry:
+            logger.warning("Tasks are not looked at again yet: %s", error)
+            self._desk.schedule.schedule_look_again(after=max(self._desk.settings.write_delays, default=60))
 
 
 def _failure(kind: type[BaseException], error: BaseException, what: str) -> Outcome:

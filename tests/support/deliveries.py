@@ -37,6 +37,8 @@ def queue_tasks(desk: Desk, tasks: Sequence[dict[str, Any]], *, replace: bool = 
 
 
 def expire_claims(connection: Redis) -> None:
-    """Let all claims end now."""
+    """Let all claims end now, and a while ago."""
     for key in connection.keys("refam:*:claim:*"):
         connection.delete(key)
+    for key in connection.keys("refam:*:claimed"):
+        connection.zadd(key, dict.fromkeys(connection.zrange(key, 0, -1), 0))

@@ -1,6 +1,7 @@
 """Whoever is held up between two steps, one prediction is stored."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from backend.delivery.claims import Target
 from backend.delivery.desk import Desk
 from backend.label_studio.client import Studio
-from backend.worker.studio_jobs import PostPrediction
+from backend.worker.studio_jobs import LookAgain, PostPrediction
 from tests.support.deliveries import expire_claims, once, queue_tasks, texts
 
 
@@ -117,3 +118,60 @@ def test_two_writers_that_write_at_once_leave_one_prediction(studio, desk, setti
         first_has_left.set()
     assert ended == [0, 0]
     once(studio, [1])
+
+
+class TestALookAgain:
+    """Requests that are carried out late or twice, when nobody is left who would see it."""
+
+    @pytest.fixture
+    def look(self, desk, connection):
+        def look():
+            expire_claims(connection)
+            LookAgain(desk).run()
+
+        return look
+
+    def test_what_a_proxy_carried_out_twice_is_deleted(self, studio, desk, look, delivery):
+        def after(method, path):
+            if method == "POST" and "import" in path:
+                studio.after = lambda *_: None
+                studio.store(1, delivery[1])
+
+        studio.after = after
+        assert desk.deliver(*delivery) == 0
+        assert studio.per_task() == {(1, studio.version): 2}
+        look()
+        once(studio, [1])
+
+    def test_what_a_dead_workers_request_stored_late_is_deleted(self, studio, desk, look, delivery):
+        """It passed its check, and was frozen while it sent; another one delivered meanwhile; then it died."""
+        desk.claims.claim([delivery[0]], studio.version, 60)
+        look()
+        assert desk.deliver(*delivery) == 0
+        studio.store(1, delivery[1])
+        look()
+        once(studio, [1])
+
+    def test_what_answers_otherwise_stays(self, studio, desk, look, delivery):
+        desk.deliver(*delivery)
+        for version, mark in (("refam-old", "a" * 12), ("somebody-else", "a" * 12), (studio.version, "b" * 12)):
+            studio.store(1, {"model_version": version, "score": 1.0, "result": [{"id": f"{mark}-00000000"}]})
+        look()
+        assert len(studio.predictions) == 4
+
+    def test_a_task_that_was_claimed_anew_is_looked_at_later(self, desk, connection, delivery):
+        target, version = delivery[0], delivery[1]["model_version"]
+        desk.claims.claim([target, Target("7", "none")], version, 0.01)
+        when = time.time() + 60
+        assert desk.claims.ended(when, 9) == [target]
+        expire_claims(connection)
+        desk.claims.claim([target], version, 60)
+        desk.claims.looked_at([target], when)
+        assert desk.claims.ended(when + 60, 9) == [target]
+        desk.claims.looked_at([target], when + 60)
+        assert desk.claims.ended(when + 60, 9) == []
+
+    def test_it_is_scheduled_once_for_many_deliveries(self, studio, desk, queue, delivery):
+        jobs = [job for _ in range(3) for job in [desk.deliver(*delivery)]]
+        assert jobs == [0, 0, 0]
+        assert len([job for job, _ in desk.shared.jobs.scheduled("again-")]) == 1
