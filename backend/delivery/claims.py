@@ -28,7 +28,7 @@ from backend.label_studio.numbers import is_number
 from backend.label_studio.request import TaskRequest
 from backend.queue.keyspace import Keyspace
 
-__all__ = ["LATE", "Claim", "Claims", "Target"]
+__all__ = ["Claim", "Claims", "Target"]
 
 LATE = 30  # seconds after its claim's end that a request may still be carried out
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.delivery.answered import Answered
-from backend.delivery.claims import LATE, Claim, Claims, Target
+from backend.delivery.claims import Claim, Claims, Target
 from backend.delivery.known_projects import KnownProjects
 from backend.delivery.outbox import Outbox
 from backend.delivery.schedule import Schedule
@@ -108,7 +108,6 @@ class Desk:
         nothing = not prediction["result"]
         start = time.monotonic()
         (claim,) = self.claims.claim([target], version, self.timings.delivery)
-        self.schedule.schedule_look_again(after=self.timings.delivery + LATE)
         own = [claim] if claim else []
         try:
             stored = self.studio.predictions(target.task)

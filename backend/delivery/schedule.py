@@ -3,7 +3,6 @@
 import hashlib
 import json
 import secrets
-import time
 from collections.abc import Iterator, Sequence
 
 from redis.client import Pipeline
@@ -14,8 +13,7 @@ from backend.queue.job_queue import JobQueue
 
 __all__ = ["Schedule"]
 
-FETCH, LOOK, AGAIN, ADOPT = "fetch-", "look-", "again-", "adopt"  # ids of jobs are these, or begin with them
-TOGETHER = 30  # seconds; tasks whose claims end within them are looked at again together
+FETCH, LOOK, AGAIN, ADOPT = "fetch-", "look-", "again", "adopt"  # ids of jobs are these, or begin with them
 
 
 class Schedule:
@@ -23,7 +21,6 @@ class Schedule:
 
     def __init__(self, jobs: JobQueue) -> None:
         self._jobs = jobs
-        self._looks_again = 0
 
     def schedule_fetch(self, project: str, tasks: Sequence[int], *, again: bool = False, after: float = 0) -> None:
         """Have tasks fetched from Label Studio in `after` seconds, page by page, and those without a prediction queued.
@@ -60,18 +57,9 @@ class Schedule:
             job_id=f"{LOOK}{project}-{page}",
         )
 
-    def schedule_look_again(self, *, after: float) -> None:
-        """Have tasks whose claims will have ended looked at once more, in `after` seconds or up to TOGETHER later. It
-        costs something once in TOGETHER seconds only."""
-        number = int((time.time() + after) // TOGETHER) + 1
-        if number > self._looks_again:
-            self._jobs.schedule(
-                JobName.LOOK_AGAIN,
-                description="look again at tasks that were claimed",
-                after=number * TOGETHER - time.time(),
-                job_id=f"{AGAIN}{number}",
-            )
-            self._looks_again = number
+    def schedule_look_again(self) -> None:
+        """Have tasks whose claims have ended looked at once more."""
+        self._jobs.schedule(JobName.LOOK_AGAIN, description="look again at tasks that were claimed", job_id=AGAIN)
 
     def schedule_adoption(self, *, after: float = 0) -> None:
         """Have what release 0.1 left looked at in `after` seconds."""

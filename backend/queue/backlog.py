@@ -71,10 +71,10 @@ class Backlog:
         """Bytes in use by Redis."""
         return int(self._connection.info("memory")["used_memory"])
 
-    def is_full(self) -> bool:
-        """Whether no further tasks should be queued in batches for now."""
+    def is_full(self, priority: Priority = Priority.BATCH) -> bool:
+        """Whether no further tasks of a priority should be queued for now."""
         settings = self._settings
-        return self.waiting(Priority.BATCH) >= settings.max_queued or self.memory() >= settings.redis_max_bytes
+        return self.waiting(priority) >= settings.max_queued or self.memory() >= settings.redis_max_bytes
 
     def _infos(self, jobs: Iterable[tuple[Priority, str]], since: str) -> list[JobInfo]:
         """Only a few fields are read: a job's arguments may hold a whole image."""

@@ -24,7 +24,7 @@ from backend.queue.takeover import ENDED
 from backend.queue.task_ledger import TaskLedger
 from backend.settings import Settings
 
-__all__ = ["JobQueue"]
+__all__ = ["FULL", "JobQueue"]
 
 LOOK = 0.5  # seconds, at most, between two looks at a job that is waited for
 AT_ONCE = 500  # jobs enqueued in one round trip
@@ -64,6 +64,14 @@ return kept
 """
 
 
+FULL = TaskError(
+    "queue",
+    "it is full.",
+    "Ask for the task again later. What is full, and which setting bounds it, is on the status page.",
+    annotator="Ask again later.",
+)
+
+
 class JobQueue:
     """Queues jobs, each once, and knows how they ended.
 
@@ -85,18 +93,22 @@ class JobQueue:
     # --- predictions ---
 
     def submit(
-        self, requests: Sequence[TaskRequest], priority: Priority, *, again: bool = False
+        self, requests: Sequence[TaskRequest], priority: Priority, *, again: bool = False, full: bool = False
     ) -> list[Outcome | None]:
         """Queue what is new; return each request's outcome, None where it is not known yet.
 
         again: what has failed counts as new.
+        full: there is no room, see Backlog.is_full: what is new fails.
         """
         ids = [request.job_id() for request in requests]
         jobs = Job.fetch_many(ids, self._connection, JSONBytes)
         if again:
             jobs = [self._unless_failed(job) if job else None for job in jobs]
         outcomes = [_outcome(job) if job else None for job in jobs]
-        new = [request for request, job in zip(requests, jobs, strict=True) if job is None]
+        if full:
+            no_room = Outcome(failure=FULL.as_json())
+            outcomes = [outcome if job else no_room for job, outcome in zip(jobs, outcomes, strict=True)]
+        new = [] if full else [request for request, job in zip(requests, jobs, strict=True) if job is None]
         for start in range(0, len(new), AT_ONCE):
             self._enqueue(new[start : start + AT_ONCE], priority)
         if priority is Priority.INTERACTIVE:

@@ -19,6 +19,7 @@ from backend.supervisor.server_programs import ServerProgram, choose_program, no
 __all__ = ["RedisServer"]
 
 LONGEST_SOCKET_PATH = 100  # the kernel's limit is 107 bytes
+SPARE = 2  # times what tasks may fill: jobs that run still end, and are noted
 START_SECONDS = 30  # a long append-only file takes a while to read
 
 
@@ -29,6 +30,7 @@ class RedisServer:
         self._socket = settings.redis_socket.absolute()
         self._folder = self._socket.parent
         self._fsync = settings.redis_fsync
+        self._max_bytes = settings.redis_max_bytes
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -76,6 +78,7 @@ class RedisServer:
             "appendonly": "yes",
             "appendfsync": self._fsync,
             "save": "",
+            "maxmemory": str(SPARE * self._max_bytes),
             "maxmemory-policy": "noeviction",
             # A queued job is a hash with a field of some hundred bytes; as a compact one it takes half the memory.
             "hash-max-ziplist-value": "1024",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backend.delivery.answered import Answered
-from backend.delivery.claims import LATE, Claim, Claims, Target
+from backend.delivery.claims import Claim, Claims, Target
 from backend.delivery.outbox import Outbox
 from backend.delivery.schedule import Schedule
 from backend.errors import LabelConfigError, TaskError
@@ -22,6 +22,7 @@ from backend.label_studio.numbers import is_number
 from backend.label_studio.region_ids import question_of
 from backend.label_studio.request import TaskRequest
 from backend.label_studio.task_reading import read_task
+from backend.queue.job_queue import FULL
 from backend.queue.outcome import Outcome
 from backend.queue.priorities import Priority
 from backend.queue.shared_state import SharedState
@@ -108,7 +109,7 @@ class Answering:
         """A task that somebody opens: waited for, unless no worker will see to it soon."""
         asked, obstacles = self._read(task, config), []
         if asked.request:
-            (asked.outcome,) = self._shared.jobs.submit([asked.request], Priority.INTERACTIVE)
+            self._submit([asked], Priority.INTERACTIVE)
             obstacles = self._shared.fleet.obstacles() if asked.outcome is None else []
             waits = asked.outcome is None and not obstacles
             if waits or asked.prediction:
@@ -124,21 +125,27 @@ class Answering:
 
     def _retrieve(self, tasks: Sequence[Task], config: LabelConfig) -> Answer:
         """Many tasks: what is ready is answered, up to ANSWERED; the rest is posted by the workers."""
-        jobs = self._shared.jobs
         many = len(tasks) > MANY or (len(tasks) > 1 and self._shared.backlog.is_full())
         if self.settings.writes_back and many and all(map(_is_stored, tasks)):
             self._have_fetched(tasks)
             return Answer([[] for _ in tasks])
         everything = [self._read(task, config) for task in tasks]
         usable = [asked for asked in everything if asked.request]
-        requests = [asked.request for asked in usable if asked.request]
-        for asked, outcome in zip(usable, jobs.submit(requests, Priority.BATCH), strict=True):
-            asked.outcome = outcome
+        self._submit(usable, Priority.BATCH)
         ready = [asked for asked in usable if asked.prediction]
         self._claim(ready[:ANSWERED])
         self._add_due(usable)
         self._withhold(ready)
         return self._conclude(everything)
+
+    def _submit(self, everything: Sequence[Asked], priority: Priority) -> None:
+        """Queue what can be used. Where there is no room, what is new is not: it has failed, and asks for nothing."""
+        usable = [(asked, asked.request) for asked in everything if asked.request]
+        requests = [request for _, request in usable]
+        outcomes = self._shared.jobs.submit(requests, priority, full=self._shared.backlog.is_full(priority))
+        for (asked, request), outcome in zip(usable, outcomes, strict=True):
+            asked.outcome = outcome
+            asked.request = None if outcome and outcome.failure == FULL.as_json() else request
 
     def _suggest(self, task: Task, context: Mapping[str, Any], config: LabelConfig) -> Answer:
         """What an annotator typed, clicked or drew. An empty prediction if nothing is asked: Label Studio shows an
@@ -153,7 +160,7 @@ class Answering:
         asked = self._read(task, config, interaction)
         reasons = []
         if asked.request:
-            (asked.outcome,) = self._shared.jobs.submit([asked.request], Priority.INTERACTIVE)
+            self._submit([asked], Priority.INTERACTIVE)
             reasons = self._shared.fleet.obstacles() if asked.outcome is None else []
             if asked.outcome is None and not reasons:
                 asked.outcome = self._shared.jobs.await_outcome(asked.request, self.settings.inline_seconds)
@@ -208,7 +215,6 @@ class Answering:
         seconds = self.settings.inline_seconds + self.settings.claim_seconds
         targets = [Target.of(asked.request) for asked in everything if asked.request]
         claims = self._claims.claim(targets, self.settings.model_version, seconds)
-        self._schedule.schedule_look_again(after=seconds + LATE)
         for asked, claim in zip(everything, claims, strict=True):
             asked.claim = claim
 

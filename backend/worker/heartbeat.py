@@ -8,6 +8,7 @@ ends its worker, and so does one that outstays its timeout, because it is fed no
 import faulthandler
 import logging
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -34,10 +35,19 @@ class Heartbeat:
     """A worker's heartbeat, watchdog and sweeper.
 
     keyspace: over a connection that is not the worker's own, which waits for a Redis that is gone; this one must not.
+    upkeep: what else is to be done now and then.
     """
 
-    def __init__(self, worker: BaseWorker, job_class: type[KnownJob], keyspace: Keyspace, timings: Timings) -> None:
+    def __init__(
+        self,
+        worker: BaseWorker,
+        job_class: type[KnownJob],
+        keyspace: Keyspace,
+        timings: Timings,
+        upkeep: Callable[[], None],
+    ) -> None:
         self._worker = worker
+        self._upkeep = upkeep
         self._connection = keyspace.connection
         self._timings = timings
         self._sweeper = Sweeper(keyspace.connection, worker.queues, keyspace.key("taken"), job_class)
@@ -64,6 +74,7 @@ class Heartbeat:
                 executions = list(self._worker.executions.values())
                 self._beat(executions)
                 self._sweeper.sweep()
+                self._upkeep()
                 overdue = any(map(self._give_up_if_overdue, executions))
             except RedisError as error:
                 logger.warning("No heartbeat: %s: %s", type(error).__name__, error)

@@ -14,6 +14,7 @@ from backend.images.cache import ImageCache
 from backend.images.loader import ImageLoader
 from backend.images.prefetch import Prefetcher
 from backend.label_studio.client import Studio
+from backend.queue.connection import connect
 from backend.queue.job_names import JobName
 from backend.queue.known_jobs import Handler
 from backend.queue.release_0_1 import OldTasks
@@ -25,6 +26,7 @@ from backend.worker.predict import Predict
 from backend.worker.predictor import Predictor, Segmenter
 from backend.worker.rq_worker import RefAMWorker
 from backend.worker.studio_jobs import FetchTasks, LookAgain, LookThrough, PostPrediction
+from backend.worker.upkeep import Upkeep
 from refam.config import RefAMConfig
 from refam.errors import RefAMError
 
@@ -74,7 +76,8 @@ def work(
         desk.schedule.schedule_adoption()
     handlers = bind(predictor, desk)
     try:
-        well = RefAMWorker(shared.keyspace, handlers, settings, timings).run(burst=burst)
+        upkeep = Upkeep(SharedState.over(connect(settings), settings))
+        well = RefAMWorker(shared.keyspace, handlers, settings, timings, upkeep.run).run(burst=burst)
     except RedisError as error:
         logger.error("Redis is gone (%s).", type(error).__name__)
         return 1

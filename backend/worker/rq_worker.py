@@ -70,8 +70,14 @@ class RefAMWorker(SimpleWorker):
     death_penalty_class = TimeLimit
 
     def __init__(
-        self, keyspace: Keyspace, handlers: Mapping[JobName, Handler], settings: Settings, timings: Timings
+        self,
+        keyspace: Keyspace,
+        handlers: Mapping[JobName, Handler],
+        settings: Settings,
+        timings: Timings,
+        upkeep: Callable[[], None] = lambda: None,
     ) -> None:
+        """upkeep: what is to be done at each heartbeat, in a thread of its own, with a connection of its own."""
         job_class = KnownJob.handled_by(handlers)
         self._keyspace = keyspace
         self._ended = threading.Event()
@@ -87,7 +93,8 @@ class RefAMWorker(SimpleWorker):
         self._settings = settings
         self._timings = timings
         self._device_is_broken = False
-        self._heartbeat = Heartbeat(self, job_class, replace(keyspace, connection=connect(settings)), timings)
+        own = replace(keyspace, connection=connect(settings))
+        self._heartbeat = Heartbeat(self, job_class, own, timings, upkeep)
         self._clerk: Clerk | None = None
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finisher")
         self._rest: Callable[[], None] | None = None

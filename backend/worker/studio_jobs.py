@@ -209,10 +209,8 @@ class LookAgain:
             desk.claims.looked_at(targets, now)
 
     def on_failure(self, job: Job, kind: type[BaseException], error: BaseException) -> None:
-        """Called after each exception of `run`. The tasks stay noted, and are looked at once Label Studio answers."""
-        if not job.should_retry:
-            logger.warning("Tasks are not looked at again yet: %s", error)
-            self._desk.schedule.schedule_look_again(after=max(self._desk.settings.write_delays, default=60))
+        """Called after each exception of `run`. The tasks stay noted: the job is scheduled again and again."""
+        logger.warning("Tasks are not looked at again yet: %s", error)
 
 
 def _failure(kind: type[BaseException], error: BaseException, what: str) -> Outcome:

@@ -1,7 +1,7 @@
 """Tasks in the stand-in for Label Studio, and what it holds of them in the end."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from redis import Redis
 
@@ -41,4 +41,5 @@ def expire_claims(connection: Redis) -> None:
     for key in connection.keys("refam:*:claim:*"):
         connection.delete(key)
     for key in connection.keys("refam:*:claimed"):
-        connection.zadd(key, dict.fromkeys(connection.zrange(key, 0, -1), 0))
+        for task in cast(list[bytes], connection.zrange(key, 0, -1)):
+            connection.zadd(key, {task: 0})

@@ -10,6 +10,7 @@ from backend.delivery.claims import Target
 from backend.delivery.desk import Desk
 from backend.label_studio.client import Studio
 from backend.worker.studio_jobs import LookAgain, PostPrediction
+from backend.worker.upkeep import Upkeep
 from tests.support.deliveries import expire_claims, once, queue_tasks, texts
 
 
@@ -171,7 +172,15 @@ class TestALookAgain:
         desk.claims.looked_at([target], when + 60)
         assert desk.claims.ended(when + 60, 9) == []
 
-    def test_it_is_scheduled_once_for_many_deliveries(self, studio, desk, queue, delivery):
-        jobs = [job for _ in range(3) for job in [desk.deliver(*delivery)]]
-        assert jobs == [0, 0, 0]
-        assert len([job for job, _ in desk.shared.jobs.scheduled("again-")]) == 1
+    def test_it_is_scheduled_once_the_claims_have_ended(self, studio, shared, desk, connection, delivery, run_jobs):
+        upkeep = Upkeep(shared)
+        assert desk.deliver(*delivery) == 0
+        studio.store(1, delivery[1])
+        upkeep.run()
+        assert not list(shared.jobs.scheduled("again"))
+        expire_claims(connection)
+        for _ in range(3):
+            upkeep.run()
+        assert len(list(shared.jobs.scheduled("again"))) == 1
+        run_jobs()
+        once(studio, [1])

@@ -238,7 +238,7 @@ def test_redis_that_is_gone_is_said_and_health_answers(configure):
 
 
 def test_a_bug_shows_no_traceback(client, queue, monkeypatch):
-    monkeypatch.setattr(queue, "submit", lambda *_: 1 / 0)
+    monkeypatch.setattr(queue, "submit", lambda *_, **__: 1 / 0)
     found = error(client.post("/predict", json=body(task(1, "left"))), 500)
     assert "ZeroDivisionError" in found["message"]
 

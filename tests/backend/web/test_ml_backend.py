@@ -6,15 +6,18 @@ import sys
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 from label_studio_ml.model import LabelStudioMLBase
 
 import backend.web.ml_backend
 import backend.web.ml_base
 from backend.errors import LabelConfigError
+from backend.queue.shared_state import SharedState
 from backend.web.answers import Answering
+from backend.web.app import create_app
 from backend.web.ml_backend import RefAMBackend
 from tests.support.processes import ROOT
-from tests.support.tasks import CONFIG, task
+from tests.support.tasks import CONFIG, body, task
 
 
 @pytest.fixture
@@ -161,3 +164,20 @@ def test_torch_is_not_hidden_for_others():
 def test_torch_that_is_loaded_stays_loaded():
     code = "import torch, backend.web.ml_base, sys; assert sys.modules['torch'] is torch"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["by number", "of no number"])
+def test_a_full_queue_takes_no_further_task_whoever_asks(configure, connection, stored):
+    configured = configure(MAX_QUEUED=2, INLINE_SECONDS=0)
+    shared = SharedState.over(connection, configured)
+    app = TestClient(create_app(shared, configured))
+    for number in range(1, 6):
+        one = task(number if stored else f"task-{number}", f"left {number}")
+        answer = app.post("/predict", json=body(one)).json()
+        assert ("queue" in [error["field"] for error in answer["errors"]]) == (number > 2)
+        some = [task(name, f"right {name}") for name in (f"a-{number}", f"b-{number}")]
+        many = app.post("/predict", json=body(*some)).json()
+        assert [error["field"] for error in many["errors"]] == ([] if number == 1 else ["queue", "queue"])
+    assert {name: depth["waiting"] for name, depth in shared.backlog.depths().items()} == {
+        "interactive": 2, "studio": 0, "batch": 2,
+    }  # fmt: skip
