@@ -10,6 +10,7 @@ from redis.client import Pipeline
 from backend.label_studio.client import PAGE
 from backend.queue.job_names import JobName
 from backend.queue.job_queue import JobQueue
+from backend.queue.priorities import Priority
 
 __all__ = ["Schedule"]
 
@@ -22,24 +23,29 @@ class Schedule:
     def __init__(self, jobs: JobQueue) -> None:
         self._jobs = jobs
 
-    def schedule_fetch(self, project: str, tasks: Sequence[int], *, again: bool = False, after: float = 0) -> None:
+    def schedule_fetch(
+        self, project: str, tasks: Sequence[int], *, again: bool = False, hint: bool = False, after: float = 0
+    ) -> None:
         """Have tasks fetched from Label Studio in `after` seconds, page by page, and those without a prediction queued.
         A page that is to be fetched already is not scheduled a second time.
 
         again: also those whose last try failed a moment ago.
+        hint: nobody with a password asks for them, so all others go first, and none that does not exist has failed.
         """
         for start in range(0, len(tasks), PAGE):
             ids = list(tasks[start : start + PAGE])
-            same = hashlib.sha256(json.dumps([project, ids, again]).encode()).hexdigest()[:32]
+            same = hashlib.sha256(json.dumps([project, ids, again, hint]).encode()).hexdigest()[:32]
             self._jobs.schedule(
                 JobName.FETCH_TASKS,
                 project,
                 ids,
                 again,
+                hint,
                 description=f"fetch {len(ids)} tasks of project {project} from Label Studio",
                 after=after,
                 # a job that schedules itself anew is not over yet
                 job_id=FETCH + (secrets.token_hex(16) if after else same),
+                priority=Priority.HINT if hint else Priority.STUDIO,
             )
 
     def schedule_look(self, project: str, *, page: int = 1, most: int) -> None:

@@ -27,7 +27,7 @@ def limits(shared: SharedState, settings: Settings) -> dict[str, Any]:
         },
         "request": {
             "bytes_max": settings.request_max_bytes,
-            "together_bytes_max": settings.small_bodies_bytes + settings.large_bodies_bytes,
+            "together_bytes_max": 2 * settings.small_bodies_bytes + settings.large_bodies_bytes,
             "inline_waiters_max": settings.inline_waiters,
         },
         "image": {"bytes_max": settings.image_max_bytes, "pixels_max": settings.image_max_pixels},

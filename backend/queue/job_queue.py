@@ -177,13 +177,14 @@ class JobQueue:
         after: float = 0,
         job_id: str | None = None,
         pipe: Pipeline | None = None,
+        priority: Priority = Priority.STUDIO,
     ) -> None:
         """Queue a job that talks to Label Studio, to be done in `after` seconds.
 
         job_id: its id among ours, if it needs one; where this job exists, nothing is queued, unless `after` is given.
         pipe: the commands are added to it, if there is one.
         """
-        queue, delays = self._queues[Priority.STUDIO], list(self._settings.write_delays)
+        queue, delays = self._queues[priority], list(self._settings.write_delays)
         job = queue.create_job(
             str(name),
             args=args,
@@ -206,8 +207,9 @@ class JobQueue:
 
     def scheduled(self, prefix: str) -> Iterator[tuple[str, list[Any]]]:
         """(id, arguments) of the jobs that wait to talk to Label Studio, whose id among ours begins with `prefix`."""
-        studio = self._queues[Priority.STUDIO]
-        waiting = [*studio.get_job_ids(), *studio.scheduled_job_registry.get_job_ids(cleanup=False)]
+        waiting: list[str] = []
+        for queue in (self._queues[Priority.STUDIO], self._queues[Priority.HINT]):
+            waiting += [*queue.get_job_ids(), *queue.scheduled_job_registry.get_job_ids(cleanup=False)]
         wanted = [job_id for job_id in waiting if job_id.startswith(self._own_id(prefix))]
         for job in Job.fetch_many(wanted, self._connection, JSONBytes):
             if job:

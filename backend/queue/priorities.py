@@ -11,12 +11,13 @@ __all__ = ["Priority", "open_queues"]
 
 
 class Priority(StrEnum):
-    """The queues, the more urgent one first. A worker's main thread empties them in this order, but leaves STUDIO to
-    another thread while that one keeps up."""
+    """The queues, the more urgent one first. A worker's main thread empties them in this order, but leaves STUDIO and
+    HINT to another thread while that one keeps up."""
 
     INTERACTIVE = "interactive"
     STUDIO = "studio"  # fetches from and posts to Label Studio, which need no device
     BATCH = "batch"
+    HINT = "hint"  # fetches that a webhook asked for, which brings no password
 
 
 def open_queues(keyspace: Keyspace) -> dict[Priority, TakingQueue]:

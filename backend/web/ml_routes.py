@@ -36,7 +36,7 @@ from backend.web.bodies import (
 )
 from backend.web.intake import Intake
 from backend.web.ml_backend import RefAMBackend
-from backend.web.webhook import AUTOMATIC_PAGES, Webhook
+from backend.web.webhook import AUTOMATIC_PAGES, HINT_MAX_BYTES, Webhook
 
 __all__ = ["MLRoutes"]
 
@@ -101,7 +101,8 @@ class MLRoutes:
         """Tasks are new, or a project was changed. Label Studio gives up after a second; somebody waits for it."""
         trusted = self._webhook.is_trusted(request)
         async with AsyncExitStack() as kept:
-            raw = await kept.enter_async_context(self._intake.body(request, self._webhook.limit(trusted)))
+            body = self._intake.body(request) if trusted else self._intake.strangers_body(request, HINT_MAX_BYTES)
+            raw = await kept.enter_async_context(body)
             action = parse(WebhookBody, raw).action
             if action == "PROJECT_UPDATED" and self._settings.writes_back:
                 await self._in_thread(partial(self._webhook.look_again, raw, trusted))

@@ -15,7 +15,7 @@ from backend.settings import Settings
 from backend.web.access import Access
 from backend.web.bodies import HintBody, ProjectBody, RequestError, parse
 
-__all__ = ["AUTOMATIC_PAGES", "Webhook"]
+__all__ = ["AUTOMATIC_PAGES", "HINT_MAX_BYTES", "Webhook"]
 
 HINT_MAX_BYTES = 32 * 2**20  # of a webhook without password
 AUTOMATIC_PAGES = 100  # of 100 tasks each that are looked through unasked
@@ -40,18 +40,13 @@ class Webhook:
         self._access.check_password(request)
         return True
 
-    @staticmethod
-    def limit(trusted: bool) -> int | None:
-        """Bytes that the body may have, where that is less than any body may."""
-        return None if trusted else HINT_MAX_BYTES
-
     def follow(self, raw: bytearray, trusted: bool) -> None:
         """Have the tasks fetched from Label Studio. Raises RequestError if the hint is not followed."""
         hint = parse(HintBody, raw)
         project = str(hint.project.id)
         if not trusted:
             self._check_hint(project)
-        self._schedule.schedule_fetch(project, [task.id for task in hint.tasks])
+        self._schedule.schedule_fetch(project, sorted({task.id for task in hint.tasks}), hint=True)
 
     def look_again(self, raw: bytearray, trusted: bool) -> None:
         """A project was changed: have its predictions looked through. Raises RequestError if the hint is not
@@ -65,6 +60,6 @@ class Webhook:
         if project not in self._projects:
             remedy = "Connect the backend to the project in Label Studio, with BASIC_AUTH_USER and BASIC_AUTH_PASS."
             raise RequestError(403, "project", "it has not connected this backend.", remedy)
-        if self._backlog.waiting(Priority.STUDIO) >= MAX_HINTS:
+        if self._backlog.waiting(Priority.HINT) >= MAX_HINTS:
             remedy = "Run `refam-backend prelabel` for the project later."
             raise RequestError(503, "webhook", "too many new tasks wait to be fetched.", remedy)

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Sequence
 
 from rq import Queue
 from rq.exceptions import DequeueTimeout, StopRequested
@@ -15,15 +16,16 @@ LOOK = 60  # seconds that it waits for a job at a time
 
 
 class Clerk:
-    """Has a worker do the jobs of a queue, one after another, in a thread of their own.
+    """Has a worker do the jobs of some queues, one after another, in a thread of their own.
 
+    queues: the more urgent one first.
     ended: once it is set, no further job is begun. What goes wrong beside a job, such as a Redis that is gone for good,
         sets it, and `failed`.
     """
 
-    def __init__(self, worker: BaseWorker, queue: Queue, ended: threading.Event) -> None:
+    def __init__(self, worker: BaseWorker, queues: Sequence[Queue], ended: threading.Event) -> None:
         self._worker = worker
-        self._queue = queue
+        self._queues = queues
         self._ended = ended
         self._thread = threading.Thread(target=self._run, name="clerk", daemon=True)
         self.failed = False
@@ -52,7 +54,7 @@ class Clerk:
         worker = self._worker
         try:
             found = worker.queue_class.dequeue_any(
-                [self._queue], LOOK, worker.connection, job_class=worker.job_class, serializer=worker.serializer
+                self._queues, LOOK, worker.connection, job_class=worker.job_class, serializer=worker.serializer
             )
         except DequeueTimeout:
             return

@@ -107,9 +107,10 @@ class RefAMWorker(SimpleWorker):
         whether it was meant to stop, and nothing is broken."""
         if not burst:
             by_name = {queue.name: cast(TakingQueue, queue) for queue in self.queues}
-            studio = by_name[self._keyspace.queue(Priority.STUDIO)]
-            self._clerk = Clerk(self, copy(studio), self._ended)
-            studio.left = BEHIND
+            aside = [by_name[self._keyspace.queue(priority)] for priority in (Priority.STUDIO, Priority.HINT)]
+            self._clerk = Clerk(self, [copy(queue) for queue in aside], self._ended)
+            for queue in aside:
+                queue.left = BEHIND
         self.work(burst=burst, logging_level=self._settings.log_level)
         if self._device_is_broken:
             logger.error("The device is broken; a new process is needed.")

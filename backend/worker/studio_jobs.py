@@ -99,23 +99,27 @@ class FetchTasks:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
-    def run(self, project: str, ids: list[int], again: bool = False) -> None:
+    def run(self, project: str, ids: list[int], again: bool = False, hint: bool = False) -> None:
         """Fetch tasks and queue those without a prediction. What Label Studio does not know has failed.
 
         While the queue is full, the tasks' numbers wait, which take a few bytes each.
         again: also what failed a moment ago.
+        hint: nobody with a password asked for them: what Label Studio does not know is left out, or a stranger could
+            fill the list of failures.
         """
         desk, ledger = self._desk, self._desk.shared.ledger
         if desk.shared.backlog.is_full():
-            desk.schedule.schedule_fetch(project, ids, again=again, after=desk.timings.full)
+            desk.schedule.schedule_fetch(project, ids, again=again, hint=hint, after=desk.timings.full)
             return
+        tasks = desk.studio.tasks(project, ids=ids)
+        known = {task["id"] for task in tasks}
         try:
             config = desk.label_config(project)
         except (RefusedError, LabelConfigError) as error:
-            ledger.end([(project, str(task), Outcome(failure=error.as_json())) for task in ids])
+            failed = known if hint else ids
+            ledger.end([(project, str(task), Outcome(failure=error.as_json())) for task in failed])
             return
-        tasks = desk.studio.tasks(project, ids=ids)
-        for number in set(ids) - {task["id"] for task in tasks}:
+        for number in () if hint else set(ids) - known:
             desk.fail(project, number, desk.studio.unknown_task(project, str(number)))
         lacking, unread, errors = [], [], []
         for task in tasks:
@@ -136,13 +140,18 @@ class FetchTasks:
         if unread and len(unread) == len(ids):
             raise errors[0]
         if unread:  # these alone are fetched again, so that a page gets done however many requests fail
-            desk.schedule.schedule_fetch(project, unread, again=again, after=desk.timings.soon)
+            desk.schedule.schedule_fetch(project, unread, again=again, hint=hint, after=desk.timings.soon)
 
     def on_failure(self, job: Job, kind: type[BaseException], error: BaseException) -> None:
-        """Called after each exception of `run`. Records the last one for all its tasks."""
+        """Called after each exception of `run`. Records the last one for all its tasks; a hint is followed again, after
+        a while."""
         if job.should_retry:
             return
-        project, ids, *_ = job.args
+        project, ids, again, hint = (*job.args, False, False)[:4]
+        if hint:
+            after = max(self._desk.settings.write_delays, default=self._desk.timings.full)
+            self._desk.schedule.schedule_fetch(project, ids, again=again, hint=True, after=after)
+            return
         failure = _failure(kind, error, "read from Label Studio")
         self._desk.shared.ledger.end([(project, str(task), failure) for task in ids])
 

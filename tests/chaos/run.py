@@ -184,7 +184,9 @@ def _is_idle(shared: SharedState) -> bool:
             return False
         redis = shared.connection
         return (
-            not redis.zcard(shared.keyspace.key("taken")) and next(redis.scan_iter("refam:*:due:*", 1000), None) is None
+            not redis.zcard(shared.keyspace.key("taken"))
+            and not redis.zcard(shared.keyspace.key("claimed"))
+            and next(redis.scan_iter("refam:*:due:*", 1000), None) is None
         )
     except RedisError:
         return False

@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -26,17 +27,26 @@ def timings():
 
 
 @pytest.fixture
-def url(configure, connection, timings):
-    """Address of the web application, served by uvicorn as `serve` does."""
-    settings = configure(REQUEST_MAX_BYTES=LARGEST)
-    app = create_app(SharedState.over(connection, settings), settings, timings)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    eventually(lambda: server.started, 60)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+def url_of(connection, timings):
+    """Starts the web application with some settings, served by uvicorn as `serve` does; returns its address."""
+    with ExitStack() as stack:
+
+        def start(settings):
+            app = create_app(SharedState.over(connection, settings), settings, timings)
+            server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
+            thread = threading.Thread(target=server.run)
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(setattr, server, "should_exit", True)
+            eventually(lambda: server.started, 60)
+            return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+
+        yield start
+
+
+@pytest.fixture
+def url(configure, url_of):
+    return url_of(configure(REQUEST_MAX_BYTES=LARGEST))
 
 
 @pytest.fixture
@@ -50,10 +60,10 @@ def unfinished(client):
     """A function that begins a request of so many bytes and leaves it at that; its connection can end it."""
     with ExitStack() as stack:
 
-        def begin(size, *headers):
+        def begin(size, *headers, path="/predict"):
             address = client.base_url.host, client.base_url.port
             connection = stack.enter_context(socket.create_connection(address, timeout=60))
-            head = ["POST /predict HTTP/1.1", "Host: a", *(headers or [f"Content-Length: {size}"]), "", ""]
+            head = [f"POST {path} HTTP/1.1", "Host: a", *(headers or [f"Content-Length: {size}"]), "", ""]
             connection.sendall("\r\n".join(head).encode())
             return connection
 
@@ -121,8 +131,38 @@ def test_small_requests_are_bounded_too(client, unfinished):
     assert client.get("/health").is_success
 
 
+class TestStrangers:
+    """Webhooks bring no password, and whoever can connect may send them."""
+
+    @pytest.fixture
+    def url(self, configure, url_of):
+        return url_of(
+            configure(
+                LABEL_STUDIO_URL="http://studio",
+                LABEL_STUDIO_API_KEY="0" * 40,
+                BASIC_AUTH_USER="u",
+                BASIC_AUTH_PASS="p",
+            )
+        )
+
+    def test_who_announces_much_and_sends_nothing_shuts_nobody_out(self, client, unfinished):
+        for _ in range(2 * SMALL_BODIES):
+            unfinished(SMALL_BODY, f"Content-Length: {SMALL_BODY}", path="/webhook")
+        start = time.monotonic()
+        assert client.post("/webhook", json={"action": "OTHER"}).json() == {"status": "ignored"}
+        assert client.post("/predict", json=body(task(1, "left")), auth=("u", "p")).is_success
+        assert time.monotonic() - start < 5
+
+    @pytest.mark.parametrize("timings", [Timings(room=0.5)])
+    def test_what_they_send_is_bounded_together(self, client, unfinished):
+        for _ in range(SMALL_BODIES + 1):
+            unfinished(2 * SMALL_BODY, path="/webhook").sendall(b" " * SMALL_BODY)
+        eventually(lambda: client.post("/webhook", content=b" " * SMALL_BODY).status_code == 503, 60)
+        assert client.post("/predict", json=body(task(1, "left")), auth=("u", "p")).is_success
+
+
 def test_the_bound_is_shown(client):
     assert (
         client.get("/status").json()["limits"]["request"]["together_bytes_max"]
-        == SMALL_BODY * SMALL_BODIES + LARGEST * LARGE_BODIES
+        == 2 * SMALL_BODY * SMALL_BODIES + LARGEST * LARGE_BODIES
     )

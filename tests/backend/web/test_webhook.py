@@ -18,11 +18,15 @@ def settings(studio_settings):
 def test_large_retrieves_and_webhooks_are_answered_at_once_and_read_page_by_page(client, studio, backlog):
     numbers = studio.add_tasks(7, texts(*(f"left {number}" for number in range(5000))))
     body = studio.webhook(7, numbers)
-    for send in (lambda: client.post("/webhook", json=body), lambda: studio.retrieve(client, 7, numbers)):
+    sends = {
+        Priority.HINT: lambda: client.post("/webhook", json=body),
+        Priority.STUDIO: lambda: studio.retrieve(client, 7, numbers),
+    }
+    for queue, send in sends.items():
         start = time.monotonic()
         send()
         assert time.monotonic() - start < 1.5
-        assert backlog.waiting(Priority.STUDIO) == 5000 / PAGE  # the same hint is kept once
+        assert backlog.waiting(queue) == 5000 / PAGE
         assert backlog.depths()["batch"]["waiting"] == 0
 
 
@@ -34,10 +38,39 @@ def test_new_tasks_are_read_and_bad_ones_listed(client, studio, run_jobs, ledger
     assert client.post("/webhook", json=body).json() == {"status": "queued"}
     run_jobs()
     once(studio, [1, 3])  # the other project's task is left alone
-    assert {(entry["task"], entry["field"]) for entry in ledger.failures.newest()} == {
-        ("2", "text"),
-        ("4", "label_studio"),
-    }
+    assert {(entry["task"], entry["field"]) for entry in ledger.failures.newest()} == {("2", "text")}
+
+
+def test_whoever_makes_tasks_up_fills_no_list(client, studio, run_jobs, ledger):
+    body = studio.webhook(7, studio.add_tasks(7, texts("left", "")))
+    body["tasks"] += [{"id": number} for number in range(100, 1100)]
+    assert client.post("/webhook", json=body).json() == {"status": "queued"}
+    run_jobs()
+    assert [entry["task"] for entry in ledger.failures.newest()] == ["2"]
+    studio.configs[7] = "<View/>"
+    assert client.post("/webhook", json=body).json() == {"status": "queued"}
+    run_jobs()
+    assert sorted(entry["task"] for entry in ledger.failures.newest()) == ["1", "2"]
+
+
+def test_hints_wait_behind_what_is_asked_for(client, studio, backlog, desk):
+    numbers = studio.add_tasks(7, texts(*(f"left {number}" for number in range(300))))
+    for _ in range(3):
+        client.post("/webhook", json=studio.webhook(7, numbers))
+    desk.schedule.schedule_fetch("7", numbers[:1])
+    assert (backlog.waiting(Priority.HINT), backlog.waiting(Priority.STUDIO)) == (3, 1)
+
+
+def test_a_hint_is_followed_once_label_studio_answers(client, studio, run_later, ledger):
+    studio.fault = lambda method, path: (500, None) if path.startswith("/api") else None
+    client.post("/webhook", json=studio.webhook(7, studio.add_tasks(7, texts("left"))))
+    for _ in range(12):
+        run_later()
+    assert not ledger.failures.newest()
+    studio.fault = lambda *_: None
+    for _ in range(3):
+        run_later()
+    once(studio, [1])
 
 
 class TestWithoutPassword:
@@ -71,7 +104,7 @@ class TestWithoutPassword:
         assert client.post("/webhook", json=body).status_code == 503
 
     def test_too_large_ones_are_refused(self, client, monkeypatch):
-        monkeypatch.setattr("backend.web.webhook.HINT_MAX_BYTES", 10)
+        monkeypatch.setattr("backend.web.ml_routes.HINT_MAX_BYTES", 10)
         assert client.post("/webhook", json={"action": "TASKS_CREATED"}).status_code == 413
 
     def test_a_wrong_password_is_refused(self, client, studio):
