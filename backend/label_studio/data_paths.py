@@ -4,9 +4,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["look_up"]
+__all__ = ["look_up", "root_of"]
 
 STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d{1,6})\]")
+
+
+def root_of(path: str) -> str:
+    """The field of the data that a path begins in."""
+    found = STEP.match(path)
+    return found[1] if found and found[1] else path
 
 
 def look_up(data: Mapping[str, Any], path: str) -> Any:

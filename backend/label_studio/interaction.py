@@ -14,7 +14,7 @@ from backend.errors import TaskError
 from backend.label_studio.geometry import ellipse_extremes, rectangle_corners
 from backend.label_studio.request import Click, Rectangle
 
-__all__ = ["Interaction", "read_interaction", "reply_in_text"]
+__all__ = ["Interaction", "is_prompt", "read_interaction", "reply_in_text"]
 
 REASON_MARK = "\N{WARNING SIGN} "  # what begins with it was written by the backend, and is no prompt
 LARGEST = 1e9  # percent, pixels or degrees
@@ -138,6 +138,11 @@ def _texts(results: Iterable[Mapping[str, Any]], tag: str | None) -> list[str]:
     values = [result["value"].get("text") for result in results if tag is not None and result.get("from_name") == tag]
     flat = [text for entry in values for text in (entry if isinstance(entry, list) else [entry])]
     return [text for text in flat if isinstance(text, str) and text.strip()]
+
+
+def is_prompt(kind: Any) -> bool:
+    """Whether a result of this type may say what to mask."""
+    return str(kind).lower() in (*KINDS, "textarea")
 
 
 def _kind(result: Mapping[str, Any]) -> str | None:

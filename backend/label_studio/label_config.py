@@ -8,7 +8,7 @@ from typing import Any
 from defusedxml import DefusedXmlException, ElementTree  # type: ignore[import-untyped]
 
 from backend.errors import LabelConfigError
-from backend.label_studio.data_paths import look_up
+from backend.label_studio.data_paths import look_up, root_of
 from backend.label_studio.label_interface import LabelInterface
 from backend.label_studio.request import Control, Label
 
@@ -69,6 +69,11 @@ class LabelConfig:
     predicted_values: Mapping[str, tuple[str, ...]]
     prompt_tag: str | None
     click_tags: tuple[str, ...]
+
+    def fields(self, text_path: str | None) -> list[str]:
+        """The fields of a task's data that are read. text_path: see below."""
+        paths = [self.image_path, text_path, *(control.labels_path for control in self.controls)]
+        return list(dict.fromkeys(name for path in paths if path for name in (path, root_of(path))))
 
     def text_path(self, setting: str | None) -> str | None:
         """Where a task's data holds its text; None if no Text tag shows one.

@@ -21,11 +21,17 @@ from backend.label_studio.request import Control, Expression, Label, Page, TaskR
 from backend.label_studio.texts import check_text, is_text, kind_of, only_text, read_entries
 from backend.settings import Settings
 
-__all__ = ["read_task"]
+__all__ = ["fields_read", "read_task"]
 
 FALLBACK_TEXT_FIELD = "text"
+LABEL_FIELD = "label"
 MOST_RESULTS = 1000  # of a task, expressions times tags that have their label
 ADDRESS = re.compile(r"(https?|s3|gs|azure-blob)://\S+|/(data|static|tasks)/\S+", re.IGNORECASE)
+
+
+def fields_read(config: LabelConfig, settings: Settings) -> list[str]:
+    """The fields of a task's data that `read_task` looks at."""
+    return [*dict.fromkeys([*config.fields(config.text_path(settings.text_field)), FALLBACK_TEXT_FIELD, LABEL_FIELD])]
 
 
 def read_task(
@@ -222,7 +228,7 @@ class _Reader:
         """The label of a text, perhaps named beside it. The task's field `label` has a say where there is a choice: in
         other people's tables it means many things."""
         self._check_that_there_are_labels()
-        wanted = beside or (self.data.get("label") if self.several_labels else None)
+        wanted = beside or (self.data.get(LABEL_FIELD) if self.several_labels else None)
         return choose_label(self.labels, wanted, text, self.settings.default_label or self.config.default_label)
 
 

@@ -1,17 +1,20 @@
 """Bodies of the requests that Label Studio sends, as far as they are used."""
 
 import re
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Raw, Struct, field
+from msgspec.structs import asdict
 from pydantic import BaseModel
 
 from backend.errors import TaskError
+from backend.label_studio.interaction import is_prompt
 from backend.label_studio.numbers import LARGEST_NUMBER, is_number
 
 __all__ = [
-    "ContextBody",
     "ErrorBody",
     "HintBody",
     "PredictBody",
@@ -25,6 +28,8 @@ __all__ = [
     "parse",
 ]
 
+MOST_TASKS = 100_000  # of a request
+MOST_BRACKETS, MOST_ENTRIES = 50_000, 500_000  # of a part of a body that is used
 MAX_HINTED = 10_000  # tasks; Label Studio tells of 5,000 at most
 PLACE = re.compile(r" - at `\$(?P<path>.*)`$")
 MISSING = re.compile(r"Object missing required field `(?P<name>.*?)`")
@@ -44,25 +49,60 @@ class RequestError(Exception):
         self.reason = TaskError(field, message, remedy)
 
 
-class TaskBody(Struct):
-    """A task, as far as it is used."""
+class ResultBody(Struct):
+    """A result that an annotator has drawn or typed, as far as it is used. value: a brush's may have millions of
+    numbers."""
 
-    data: dict[str, Any]
+    value: Raw = field(default_factory=Raw)
+    type: Any = None
+    from_name: Any = None
+    is_positive: Any = None
+    item_index: Any = None
+    original_width: Any = None
+    original_height: Any = None
+
+    def built(self) -> dict[str, Any]:
+        """It as a dict."""
+        return {**asdict(self), "value": build(self.value, "result.value") if is_prompt(self.type) else None}
+
+
+class DrawnBody(Struct):
+    """A draft, or what the annotator drew and typed last."""
+
+    result: list[ResultBody] | None = None
+    id: Any = None
+    updated_at: Any = None
+
+    def built(self) -> dict[str, Any]:
+        """It as a dict."""
+        return {**asdict(self), "result": [result.built() for result in self.result or []]}
+
+
+class TaskBody(Struct):
+    """A task, as far as it is used. data: read by `fields_of`."""
+
+    data: Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
     id: Identifier = None
     project: Identifier = None
-    drafts: list[dict[str, Any]] | None = None
+    drafts: Raw = field(default_factory=Raw)
 
-
-class ContextBody(Struct):
-    """What the annotator drew and typed."""
-
-    result: list[dict[str, Any]] = []
+    def built(self, fields: Sequence[str], place: str) -> dict[str, Any]:
+        """It as a dict, with these fields of its data. place: its own in the body, such as "tasks.0". Raises
+        RequestError."""
+        drafts = build(self.drafts, f"{place}.drafts", list[DrawnBody] | None) or []
+        data = fields_of(self.data, tuple(fields), f"{place}.data")
+        return {"data": data, "id": self.id, "project": self.project, "drafts": [draft.built() for draft in drafts]}
 
 
 class ParamsBody(Struct):
     """`params` of /predict."""
 
-    context: ContextBody | None = None
+    context: Raw = field(default_factory=Raw)
+
+    def drawn(self) -> dict[str, Any] | None:
+        """What the annotator drew and typed, as a dict; None if nobody did. Raises RequestError."""
+        context = build(self.context, "params.context", DrawnBody | None)
+        return context.built() if context else None
 
 
 class PredictBody(Struct):
@@ -141,6 +181,46 @@ class ErrorBody(BaseModel):
     error: ReasonBody
 
 
+def build(raw: Raw, field: str, kind: Any = Any) -> Any:
+    """What a part of a body holds; None if it is absent. Raises RequestError if it is malformed, or expands to too
+    much: an empty list takes three bytes in JSON and sixty in memory."""
+    content = bytes(raw)
+    if not content:
+        return None
+    brackets = content.count(b"[") + content.count(b"{")
+    if brackets > MOST_BRACKETS or (content[:1] in b"[{" and kind is Any and content.count(b",") > MOST_ENTRIES):
+        remedy = "Let fields of the task's data that hold image, text and labels hold nothing else."
+        raise RequestError(413, field, "it has too many entries.", remedy)
+    return _decode(content, kind, field)
+
+
+def fields_of(raw: Raw, names: tuple[str, ...], place: str) -> dict[str, Any]:
+    """Some fields of a task's data; the others are skipped, neither built nor kept. place: its own in the body. Raises
+    RequestError."""
+    found = _decode(raw, _fields(names), place)
+    return {
+        name: build(part, f"{place}.{name}")
+        for number, name in enumerate(names)
+        if bytes(part := getattr(found, f"field_{number}"))
+    }
+
+
+@lru_cache(maxsize=256)
+def _fields(names: tuple[str, ...]) -> type[Struct]:
+    numbered = {f"field_{number}": name for number, name in enumerate(names)}
+    return msgspec.defstruct("Data", [(name, Raw, Raw()) for name in numbered], rename=numbered)
+
+
+def _decode(content: bytes | Raw, kind: Any, field: str) -> Any:
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.ValidationError as error:
+        message, place = _placed(str(error))
+        raise RequestError(422, field if place == "body" else f"{field}.{place}", f"{message}.", REMEDY) from None
+    except RecursionError:
+        raise RequestError(400, "body", "JSON is nested too deeply.", REMEDY) from None
+
+
 def described(kind: type[Struct]) -> dict[str, Any]:
     """A body in the words of OpenAPI, which cannot be told from a route that reads the raw request."""
     schema = msgspec.json.schema(kind)
@@ -162,8 +242,10 @@ def _inlined(node: Any, definitions: dict[str, Any]) -> Any:
 def parse(kind: type[Body], raw: bytes | bytearray) -> Body:
     """Read a body; what is not used is skipped, neither built nor kept, in about 2 ms a megabyte.
 
-    Raises RequestError, naming the field, if it is malformed.
+    Raises RequestError, naming the field, if it is malformed, or has too many tasks.
     """
+    if kind in (PredictBody, TasksCreatedBody) and raw.count(b'"data"') > MOST_TASKS:
+        raise RequestError(413, "tasks", f"they are more than {MOST_TASKS}.", "Select fewer tasks.")
     try:
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as error:

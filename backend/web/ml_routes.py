@@ -12,20 +12,20 @@ from typing import Any
 
 import anyio
 from fastapi import APIRouter, BackgroundTasks, Depends, Request, Response
-from msgspec.structs import asdict
 from redis.exceptions import RedisError
 
 from backend.delivery.answered import Answered
 from backend.delivery.known_projects import KnownProjects
 from backend.delivery.schedule import Schedule
+from backend.errors import LabelConfigError
 from backend.label_studio.label_config import read_label_config
+from backend.label_studio.task_reading import fields_read
 from backend.queue.shared_state import SharedState
 from backend.settings import Settings
 from backend.timings import Timings
 from backend.web.access import Access
 from backend.web.answers import Answering
 from backend.web.bodies import (
-    ContextBody,
     PredictBody,
     SetupBody,
     TaskBody,
@@ -93,7 +93,7 @@ class MLRoutes:
 
         def work(raw: bytearray) -> Any:
             body = parse(PredictBody, raw)
-            return self._answer(body.tasks, body.label_config, body.params.context)
+            return self._answer(body.tasks, body.label_config, body.params.drawn())
 
         return await self._answered(request, work)
 
@@ -132,10 +132,15 @@ class MLRoutes:
         return await anyio.to_thread.run_sync(work, limiter=self._threads)
 
     def _answer(
-        self, tasks: Sequence[TaskBody], config: str, context: ContextBody | None, *, wait: bool = True
+        self, tasks: Sequence[TaskBody], config: str, drawn: dict[str, Any] | None, *, wait: bool = True
     ) -> dict[str, Any]:
-        drawn = asdict(context) if context else None
-        answer = self._answering.answer(config, [asdict(task) for task in tasks], drawn, wait=wait)
+        try:
+            fields = fields_read(read_label_config(config), self._settings)
+        except LabelConfigError:  # which is said of each task
+            fields = []
+        answer = self._answering.answer(
+            config, [task.built(fields, f"tasks.{number}") for number, task in enumerate(tasks)], drawn, wait=wait
+        )
         return vars(answer)  # dataclasses.asdict would copy all masks
 
     def _remember(self, project: str, hostname: str) -> None:

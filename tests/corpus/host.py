@@ -51,6 +51,8 @@ BEHAVIOUR: dict[str, Callable[[Handler], None]] = {
     "/to-metadata.png": redirect("http://169.254.169.254/latest/meta-data/iam/"),
     "/to-file.png": redirect("file:///etc/passwd"),
     "/to-nowhere.png": redirect("http://[::1"),
+    "/to-no-host.png": redirect("http:127.0.0.1:1/"),
+    "/to-data.png": redirect("data:image/png;base64,AAAA"),
     "/to-password.png": redirect("https://user:hush@example.com/a.png"),
     "/round.png": redirect("/round.png"),
     "/forbidden.png": lambda handler: handler.answer(403),

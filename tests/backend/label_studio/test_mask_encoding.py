@@ -11,6 +11,8 @@ from label_studio_sdk.converter.brush import decode_rle
 from label_studio_sdk.label_interface import LabelInterface
 from PIL import Image, ImageDraw
 
+from backend.errors import TaskError
+from backend.label_studio import rle
 from backend.label_studio.mask_encoding import Answer, Drawing, prediction
 from backend.label_studio.request import Control, Expression, Label, Page, TaskRequest
 
@@ -167,3 +169,12 @@ def test_region_ids_differ_within_a_task_and_are_the_same_each_time():
     ids = [region["id"] for region in first["result"]]
     assert len(set(ids)) == len(ids)
     assert ids == [region["id"] for region in second["result"]]
+
+
+def test_a_prediction_is_bounded(monkeypatch):
+    masks = [np.random.default_rng(seed).random((40, 40)) < 0.5 for seed in range(3)]
+    size = len(rle.encode(masks[0]))
+    monkeypatch.setattr("backend.label_studio.mask_encoding.MOST_NUMBERS", 2.5 * size)
+    assert len(prediction(a_request("all cats"), [Answer(masks[:2], 0.5)])["result"]) == 2
+    with pytest.raises(TaskError, match="the results of its masks have more than"):
+        prediction(a_request("all cats"), [Answer(masks, 0.5)])

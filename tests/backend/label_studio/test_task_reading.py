@@ -130,3 +130,19 @@ def test_requests_with_clicks_survive_json(settings):
     asked = Interaction((), (Click(0.1, 0.2), Click(0.5, 0.5, positive=False)), Rectangle(0, 0, 0.5, 0.5), "Object")
     made = request_in(settings, CONFIG, {"image": "x"}, asked)
     assert TaskRequest.from_json(json.loads(json.dumps(made.as_json()))) == made
+
+
+def test_results_are_bounded_before_anything_is_made(settings):
+    tags = "".join(f'<BrushLabels name="t{n}" toName="image"><Label value="Object"/></BrushLabels>' for n in range(300))
+    config = CONFIG.replace("<TextArea", f"{tags}<TextArea")
+    with pytest.raises(TaskError, match="make 15050 results in 301 tags; at most 1000") as caught:
+        request_in(settings, config, {"image": "x", "text": ["a cat"] * 50})
+    assert caught.value.field == "text"
+    assert len(request_in(settings, config, {"image": "x", "text": ["a cat"] * 3}).controls) == 301
+
+
+@pytest.mark.parametrize("data", [{"text": "half \ud83d"}, {"image": "a\udc00.png"}, {"text": ["a cat", "\ud800"]}])
+def test_half_a_character_is_refused(settings, data):
+    with pytest.raises(TaskError, match="half a character") as caught:
+        request_in(settings, CONFIG, {"image": "x", "text": "a cat", **data})
+    assert caught.value.field == next(iter(data))

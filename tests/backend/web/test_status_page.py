@@ -258,13 +258,13 @@ class TestCancel:
         retrieve(client, studio, 8, "left")
         assert post(client, "/cancel", project="7") == {"cancelled": len(numbers)}
         assert client.get("/status").json()["failed_tasks"] == len(numbers)
-        assert rq_queue(shared.keyspace, Priority.STUDIO).count == 1
+        assert rq_queue(shared.keyspace, Priority.HINT).count == 1
 
     def test_tasks_that_wait_for_a_full_queue_are_cancelled_too(self, client, studio, backlog, run_jobs, monkeypatch):
         monkeypatch.setattr(type(backlog), "is_full", lambda _: True)
         client.post("/webhook", json=studio.webhook(7, studio.add_tasks(7, [{"image": IMAGE, "text": "left"}] * 3)))
         run_jobs()
-        assert backlog.depths()["studio"]["retrying"] == 1  # their numbers wait
+        assert backlog.depths()["hint"]["retrying"] == 1  # their numbers wait
         assert post(client, "/cancel", project="7") == {"cancelled": 3}
         assert backlog.depths()["studio"]["retrying"] == 0
 

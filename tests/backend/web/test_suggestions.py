@@ -221,3 +221,9 @@ def test_the_demonstration_model_says_once_what_it_is(settings, shared):
     assert NOTICE not in " ".join(lines(*first, "right"))
     assert NOTICE in " ".join(shown(model.predict([task(2, "left")], drawn(text("left")))[0]))
     assert NOTICE not in " ".join(shown(model.predict([task(3, "left")], drawn(point()))[0])), "nothing was typed"
+
+
+def test_key_points_are_bounded(ask):
+    assert mask(ask(*[point(number / 2, 50) for number in range(100)])).any()
+    result = ask(*[point(number / 2, 50) for number in range(101)])
+    assert shown(result) == [f"{REASON_MARK}There are 101 key points; at most 100 are allowed. Take some away."]
