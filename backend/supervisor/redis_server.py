@@ -4,12 +4,18 @@ The data survives restarts (append-only file), and nobody but the user can conne
 others and no port is opened.
 """
 
+import os
+import signal
 import subprocess
 import time
+from contextlib import suppress
+from enum import Enum
 
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from backend.errors import QueueUnavailableError
@@ -20,7 +26,14 @@ __all__ = ["RedisServer"]
 
 LONGEST_SOCKET_PATH = 100  # the kernel's limit is 107 bytes
 SPARE = 2  # times what tasks may fill: jobs that run still end, and are noted
+ANSWER_SECONDS = 2
 START_SECONDS = 30  # a long append-only file takes a while to read
+
+
+class State(Enum):
+    """What a look finds: one that answers, one that still reads its file, one that says nothing, or none."""
+
+    ANSWERS, READS, SILENT, GONE = range(4)
 
 
 class RedisServer:
@@ -32,6 +45,7 @@ class RedisServer:
         self._fsync = settings.redis_fsync
         self._max_bytes = settings.redis_max_bytes
         self._process: subprocess.Popen[bytes] | None = None
+        self._left_behind = 0  # process number of a server that was taken over
 
     def start(self) -> None:
         """Start the server, or take over one that an earlier `up` left behind, and wait until it answers.
@@ -45,6 +59,7 @@ class RedisServer:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder.chmod(0o700)
         if self._answers():
+            self._left_behind = int(self._client().info("server")["process_id"])
             return
         program = choose_program(self._folder)
         note_writer(self._folder, program)
@@ -60,12 +75,27 @@ class RedisServer:
 
     def is_alive(self) -> bool:
         """Whether the server runs."""
-        return self._process.poll() is None if self._process else self._answers()
+        return self._process.poll() is None if self._process else self._state() is not State.GONE
+
+    def is_frozen(self) -> bool:
+        """Whether it takes connections and does not answer."""
+        return self._state() is State.SILENT
+
+    def kill(self) -> None:
+        """End it at once, whatever it is at."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+        elif self._left_behind:
+            with suppress(ProcessLookupError):
+                os.kill(self._left_behind, signal.SIGKILL)
 
     def stop(self) -> None:
         """Write everything to disk and stop."""
         if self._answers():
-            self._client().shutdown()
+            self._client(patient=True).shutdown()
+        else:
+            self.kill()
         if self._process:
             self._process.wait()
 
@@ -87,11 +117,21 @@ class RedisServer:
         flags = [part for name, value in options.items() for part in (f"--{name}", value)]
         return [program.path, *flags]
 
-    def _client(self) -> Redis:
-        return Redis(unix_socket_path=str(self._socket), retry=Retry(NoBackoff(), 0))  # a look must not take seconds
+    def _client(self, *, patient: bool = False) -> Redis:
+        """patient: it takes its time to write everything to disk; a look must not take long."""
+        seconds = None if patient else ANSWER_SECONDS
+        return Redis(unix_socket_path=str(self._socket), retry=Retry(NoBackoff(), 0), socket_timeout=seconds)
 
     def _answers(self) -> bool:
+        return self._state() is State.ANSWERS
+
+    def _state(self) -> State:
         try:
-            return bool(self._client().ping())
-        except (RedisConnectionError, OSError):  # not there, not ready, or still reading its file
-            return False
+            self._client().ping()
+        except BusyLoadingError:
+            return State.READS
+        except RedisTimeoutError:
+            return State.SILENT
+        except (RedisConnectionError, OSError):
+            return State.GONE
+        return State.ANSWERS

@@ -15,12 +15,13 @@ from types import FrameType
 import httpx
 from redis.exceptions import RedisError
 
-from backend.errors import QueueUnavailableError
 from backend.exclusive import PORT_REMEDY, hold_folder, listen
 from backend.queue.connection import connect
 from backend.queue.fleet import Fleet
 from backend.queue.keyspace import Keyspace
 from backend.settings import Settings
+from backend.supervisor.pauses import Pauses
+from backend.supervisor.redis_keeper import RedisKeeper
 from backend.supervisor.redis_server import RedisServer
 from refam.tiny import NOTICE, SWITCH
 
@@ -28,8 +29,6 @@ __all__ = ["up"]
 
 PROGRAM = (sys.executable, "-m", "backend")
 LOOK = 0.2  # seconds between two looks at the processes
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a dead process is started again
-STEADY = 60  # seconds after which a process counts as healthy, and its pauses start over
 Say = Callable[[str], None]
 
 
@@ -47,7 +46,7 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     restart_at: float | None = None
-    pause: float = FIRST_PAUSE
+    pauses: Pauses = field(default_factory=Pauses)
 
     def start(self) -> None:
         """Start it in a session of its own: Ctrl+C reaches `up` alone, which stops all in order.
@@ -78,11 +77,9 @@ class Child:
         if self.is_alive():
             return
         if self.restart_at is None:
-            if now - self.started > STEADY:
-                self.pause = FIRST_PAUSE
-            code = self.process.returncode if self.process else None
-            say(f"{self.name} stopped (exit code {code}); starting it again in {self.pause:g} s")
-            self.restart_at, self.pause = now + self.pause, min(self.pause * 2, LONGEST_PAUSE)
+            code, pause = self.process.returncode if self.process else None, self.pauses.next(now - self.started)
+            say(f"{self.name} stopped (exit code {code}); starting it again in {pause:g} s")
+            self.restart_at = now + pause
         elif now >= self.restart_at:
             self.start()
 
@@ -128,9 +125,10 @@ def up(settings: Settings, say: Say) -> int:
                 child.start()
             if not _announce(settings, fleet, children, stop, say):
                 return 1
+            keeper = RedisKeeper(redis, settings.state_dir, say) if redis else None
             while not stop.wait(LOOK):
-                if redis and not redis.is_alive():
-                    _start_again(redis, say)
+                if keeper:
+                    keeper.keep_alive()
                 for child in children:
                     child.keep_alive(say)
         finally:
@@ -141,14 +139,6 @@ def up(settings: Settings, say: Say) -> int:
                 redis.stop()
             say("stopped")
     return 0
-
-
-def _start_again(redis: RedisServer, say: Say) -> None:
-    say("redis stopped; starting it again")
-    try:
-        redis.start()
-    except QueueUnavailableError as error:
-        say(f"redis   failed  {error}")
 
 
 def _workers(settings: Settings) -> list[Child]:

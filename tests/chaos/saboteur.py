@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,8 @@ class Saboteur:
         pid = self._redis_pid()
         self._send(pid, signal.SIGSTOP, "redis_outages")
         time.sleep(self.redis_outage)
-        os.kill(pid, signal.SIGCONT)
+        with suppress(ProcessLookupError):  # `up` has ended it, and started another one
+            os.kill(pid, signal.SIGCONT)
 
     def kill_web(self) -> None:
         """SIGKILL the web process."""
