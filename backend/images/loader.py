@@ -23,6 +23,7 @@ from anyio import to_thread
 
 from backend.errors import TaskError, TemporaryError
 from backend.images.addresses import is_public
+from backend.images.brake import Brake
 from backend.images.decoding import ImageError, decode
 from backend.images.studio_paths import Entry, entry, own_spelling, resolver_url, url_of_path
 from backend.label_studio.client import TOKEN_REMEDY, Studio
@@ -35,6 +36,7 @@ __all__ = ["ImageLoader"]
 
 ACCEPT = "image/*, */*;q=0.1"  # without */*, Label Studio answers 406 for local files
 MAX_REDIRECTS = 5
+CONNECT = 10  # seconds, at most: whoever takes longer to take a connection will not answer
 MAX_PORT = 65535
 MALFORMED = ("the image's URL is malformed.", "Correct it; write special characters percent-encoded.")
 ASTRAY = ("the image's URL redirects to a malformed one.", "Use the URL of the image itself.")
@@ -67,6 +69,7 @@ class ImageLoader:
         self._side = side
         self._transport = transport
         self._resolve = resolve
+        self._brake = Brake()
 
     def load(self, reference: str, field: str, task: str) -> Picture:
         """The image that `reference` points to, upright as the browser shows it.
@@ -115,13 +118,18 @@ class ImageLoader:
 
     def _download(self, reference: str, task: str) -> bytes:
         url = self._parse(httpx.URL(""), reference)
+        self._brake.check(url.host)
+        silent = False
         try:
             return asyncio.run(self._fetch(url, task))
         except (TimeoutError, httpx.TimeoutException):
+            silent = True
             raise TemporaryError(f"The image's host {url.host} was too slow.") from None
         except httpx.HTTPError as error:
             name = type(error).__name__
             raise TemporaryError(f"The image's host {url.host} could not be read ({name}).") from None
+        finally:
+            self._brake.note(url.host, silent=silent)
 
     async def _fetch(self, url: httpx.URL, task: str) -> bytes:
         """What lies at a URL, redirects followed. Asynchronous, since only so the whole can be bounded in time: a host
@@ -136,7 +144,7 @@ class ImageLoader:
         raise ImageError("the image's URL redirects too often.", "Use the URL that it leads to.")
 
     def _client(self) -> httpx.AsyncClient:
-        seconds = self._settings.image_timeout
+        seconds = httpx.Timeout(self._settings.image_timeout, connect=min(CONNECT, self._settings.image_timeout))
         hooks = {"response": [_check_location]}
         return httpx.AsyncClient(
             timeout=seconds, verify=_tls(), trust_env=False, transport=self._transport, event_hooks=hooks
