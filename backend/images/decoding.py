@@ -11,6 +11,7 @@ from PIL import ExifTags, Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from backend.images.orientation import SIDEWAYS, Box, orientation, upright
+from backend.images.structure import MOST_PARTS, has_too_many_parts
 from backend.settings import PILLOW_MAX_PIXELS
 from refam.picture import Picture
 
@@ -68,6 +69,9 @@ def decode(
     side: pixels that are taken of the image on each axis; no more than these need are kept. All if absent.
     Raises ImageError for what is no still image in one of FORMATS, or has more pixels than `max_pixels`.
     """
+    if has_too_many_parts(content):
+        message = f"the file is made of more than {MOST_PARTS} parts."
+        raise ImageError(message, "Save it anew with an image editor.")
     try:
         # Pillow's warning about many pixels is no news: they are counted below.
         with (

@@ -47,6 +47,20 @@ def huge_canvas() -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
+def many_segments() -> bytes:
+    start, rest = saved("JPEG", Image.new("RGB", (8, 8)))[:2], saved("JPEG", Image.new("RGB", (8, 8)))[2:]
+    return start + b"\xff\xe5\x00\x02" * 110_000 + rest
+
+
+def many_strips(strips: int) -> bytes:
+    """A TIFF whose pixels claim to lie in so many strips."""
+    tags = [(256, 3, 1, 1), (257, 4, 1, strips), (258, 3, 1, 8), (262, 3, 1, 1), (278, 4, 1, 1)]
+    places = [(273, 4, strips, 8), (279, 4, strips, 8)]
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in sorted([*tags, *places]))
+    body = bytes(4 * strips)
+    return b"II*\0" + struct.pack("<I", 8 + len(body)) + body + struct.pack("<H", 7) + entries + bytes(4)
+
+
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="http://169.254.169.254/"/><script>alert(1)</script></svg>'
 XXE = b'<!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/passwd">]><svg xmlns="http://www.w3.org/2000/svg">&x;</svg>'
 FILES: dict[str, Callable[[], bytes]] = {
@@ -65,6 +79,9 @@ FILES: dict[str, Callable[[], bytes]] = {
     "text_bomb.png": lambda: png(4, 4, chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(100_000_000), 1))),
     "endless_scans.jpg": endless_scans,
     "huge_canvas.webp": huge_canvas,
+    "segments.jpg": many_segments,
+    "strips.tiff": lambda: many_strips(110_000),
+    "chunks.png": lambda: png(4, 4, chunk(b"aaAa", b"") * 80_000)[:-12] + chunk(b"aaAa", b"") * 21_000,
     "animated.gif": lambda: animated("GIF"),
     "animated.png": lambda: animated("PNG"),
     "animated.webp": lambda: animated("WEBP"),

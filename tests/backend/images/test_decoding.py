@@ -12,6 +12,7 @@ from PIL import Image
 from rq.timeouts import JobTimeoutException
 
 from backend.images.decoding import FORMATS, MAX_SCANS, ImageError, decode
+from backend.images.structure import has_too_many_parts
 from tests.support.tasks import png
 
 MAX_PIXELS = 50_000_000
@@ -224,3 +225,20 @@ def test_a_setting_at_its_ceiling_is_not_to_be_raised(limit, remedy):
         pixels_of(bomb(20_000, 10_000), limit)
     assert remedy in caught.value.remedy
     assert ("raise" in caught.value.remedy) == (limit == 10)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "GIF", "WEBP"])
+@given(cut=st.integers(0, 400), start=st.binary(max_size=8))
+def test_counting_parts_of_broken_files_never_fails(kind, cut, start):
+    file = io.BytesIO()
+    Image.new("RGB", (5, 5)).save(file, kind)
+    whole = file.getvalue()
+    assert not has_too_many_parts(whole)
+    assert has_too_many_parts(whole[:cut]) in (True, False)
+    assert has_too_many_parts(whole[:8] + start + whole[8 + len(start) :]) in (True, False)
+
+
+def test_a_tall_tiff_of_a_strip_for_each_row_is_read():
+    file = io.BytesIO()
+    Image.new("L", (1, 60_000), 200).save(file, "TIFF", tiffinfo={278: 1})
+    assert decode(file.getvalue(), 10**6).size == (1, 60_000)
