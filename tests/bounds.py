@@ -78,7 +78,7 @@ BOUNDS = [
           "images/test_loader.py::test_a_host_that_does_not_answer_is_not_asked_again_for_a_while"),
     Bound("a request: bytes", "REFAM_BACKEND_REQUEST_MAX_BYTES", "413", "web/test_app.py"),
     Bound("a request: tasks", bodies.MOST_TASKS, "413", "tests/corpus/test_corpus.py"),
-    Bound("a request: brackets in a part of it that is read", bodies.MOST_BRACKETS, "413",
+    Bound("a request: objects in what was drawn; objects and lists in a field", bodies.MOST_BRACKETS, "413",
           "tests/corpus/test_corpus.py"),
     Bound("a request: commas in a field of the task's data that is read", bodies.MOST_ENTRIES, "413",
           "tests/corpus/test_corpus.py"),

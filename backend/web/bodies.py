@@ -62,8 +62,9 @@ class ResultBody(Struct):
     original_height: Any = None
 
     def built(self) -> dict[str, Any]:
-        """It as a dict."""
-        return {**asdict(self), "value": build(self.value, "result.value") if is_prompt(self.type) else None}
+        """It as a dict, without a value that is no prompt, or is too large to be one."""
+        is_read = is_prompt(self.type) and not _expands(bytes(self.value), Any)
+        return {**asdict(self), "value": build(self.value, "result.value") if is_read else None}
 
 
 class DrawnBody(Struct):
@@ -183,15 +184,23 @@ class ErrorBody(BaseModel):
 
 def build(raw: Raw, field: str, kind: Any = Any) -> Any:
     """What a part of a body holds; None if it is absent. Raises RequestError if it is malformed, or expands to too
-    much: an empty list takes three bytes in JSON and sixty in memory."""
+    much."""
     content = bytes(raw)
     if not content:
         return None
-    brackets = content.count(b"[") + content.count(b"{")
-    if brackets > MOST_BRACKETS or (content[:1] in b"[{" and kind is Any and content.count(b",") > MOST_ENTRIES):
+    if _expands(content, kind):
         remedy = "Let fields of the task's data that hold image, text and labels hold nothing else."
         raise RequestError(413, field, "it has too many entries.", remedy)
     return _decode(content, kind, field)
+
+
+def _expands(content: bytes, kind: Any) -> bool:
+    """Whether what a part of a body holds takes much more memory than the part itself: an empty list has three bytes in
+    JSON and sixty in memory."""
+    if content[:1] not in (b"[", b"{"):
+        return False
+    objects, lists, commas = (content.count(mark) for mark in (b"{", b"[", b","))
+    return objects > MOST_BRACKETS or (kind is Any and (objects + lists > MOST_BRACKETS or commas > MOST_ENTRIES))
 
 
 def fields_of(raw: Raw, names: tuple[str, ...], place: str) -> dict[str, Any]:

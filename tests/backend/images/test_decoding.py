@@ -242,3 +242,17 @@ def test_a_tall_tiff_of_a_strip_for_each_row_is_read():
     file = io.BytesIO()
     Image.new("L", (1, 60_000), 200).save(file, "TIFF", tiffinfo={278: 1})
     assert decode(file.getvalue(), 10**6).size == (1, 60_000)
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "part"), [("JPEG", 2, b"\xff\xe5\x00\x02"), ("PNG", 33, b"\0\0\0\0aaAa" + bytes(4))]
+)
+def test_files_of_many_small_parts_are_refused_before_they_are_decoded(kind, start, part):
+    file = io.BytesIO()
+    Image.new("RGB", (5, 5)).save(file, kind)
+    whole = file.getvalue()
+    many = whole[:start] + part * 100_001 + whole[start:]
+    with pytest.raises(ImageError) as caught:
+        decode(many, 10**6)
+    assert caught.value.message == "the file is made of more than 100000 parts."
+    assert not has_too_many_parts(whole[:start] + part * 1000 + whole[start:])

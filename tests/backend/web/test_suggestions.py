@@ -227,3 +227,11 @@ def test_key_points_are_bounded(ask):
     assert mask(ask(*[point(number / 2, 50) for number in range(100)])).any()
     result = ask(*[point(number / 2, 50) for number in range(101)])
     assert shown(result) == [f"{REASON_MARK}There are 101 key points; at most 100 are allowed. Take some away."]
+
+
+def test_a_draft_may_hold_much_that_is_no_prompt(ask):
+    corners = [[number % 100, number / 1000] for number in range(100_000)]
+    polygon = {"type": "polygonlabels", "from_name": "tag", "value": {"points": corners, "closed": True}}
+    brush = {"type": "brushlabels", "from_name": "tag", "value": {"format": "rle", "rle": [1] * 1_000_000}}
+    found = mask(ask(point(75, 50), drafts=[draft(brush, text("left")), draft(polygon, text("left"))]))
+    assert found.sum() == 101
