@@ -3,6 +3,7 @@
 import hashlib
 import json
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 
 from redis.client import Pipeline
@@ -48,19 +49,22 @@ class Schedule:
                 priority=Priority.HINT if hint else Priority.STUDIO,
             )
 
-    def schedule_look(self, project: str, *, page: int = 1, most: int) -> None:
-        """Have a project looked through for predictions that answer what its tasks asked before, page by page.
+    def schedule_look(self, project: str, *, page: int = 1, most: int, after: float = 0) -> None:
+        """Have a project looked through for predictions that answer what its tasks asked before, page by page, in
+        `after` seconds: once, however often that is scheduled within a minute.
 
         page: the one to begin with, from 1.
         most: the last page, if there are so many.
         """
+        minute = f"-{int((time.time() + after) / 60)}" if after else ""
         self._jobs.schedule(
             JobName.LOOK_THROUGH,
             project,
             page,
             most,
             description=f"look through page {page} of project {project}",
-            job_id=f"{LOOK}{project}-{page}",
+            after=after,
+            job_id=f"{LOOK}{project}-{page}{minute}",
         )
 
     def schedule_look_again(self) -> None:

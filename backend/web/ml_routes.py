@@ -36,11 +36,10 @@ from backend.web.bodies import (
 )
 from backend.web.intake import Intake
 from backend.web.ml_backend import RefAMBackend
-from backend.web.webhook import AUTOMATIC_PAGES, HINT_MAX_BYTES, Webhook
+from backend.web.webhook import AUTOMATIC_PAGES, HINT_MAX_BYTES, LOOK_PAUSE, Webhook
 
 __all__ = ["MLRoutes"]
 
-LOOK_PAUSE = 60  # seconds between two looks through a project that nobody asked for
 SPARE_THREADS = 16  # beside those that wait for a result
 
 

@@ -7,6 +7,7 @@ within bounds.
 
 from fastapi import Request
 
+from backend.delivery.answered import Answered
 from backend.delivery.known_projects import KnownProjects
 from backend.delivery.schedule import Schedule
 from backend.queue.priorities import Priority
@@ -15,9 +16,10 @@ from backend.settings import Settings
 from backend.web.access import Access
 from backend.web.bodies import HintBody, ProjectBody, RequestError, parse
 
-__all__ = ["AUTOMATIC_PAGES", "HINT_MAX_BYTES", "Webhook"]
+__all__ = ["AUTOMATIC_PAGES", "HINT_MAX_BYTES", "LOOK_PAUSE", "Webhook"]
 
 HINT_MAX_BYTES = 32 * 2**20  # of a webhook without password
+LOOK_PAUSE = 60  # seconds between two looks through a project that nobody with a password asked for
 AUTOMATIC_PAGES = 100  # of 100 tasks each that are looked through unasked
 MAX_HINTS = 10_000  # jobs of up to 100 tasks each that may wait
 
@@ -27,6 +29,7 @@ class Webhook:
 
     def __init__(self, shared: SharedState, settings: Settings, access: Access) -> None:
         self._backlog = shared.backlog
+        self._notes = Answered(shared.keyspace)
         self._projects = KnownProjects(shared.keyspace)
         self._schedule = Schedule(shared.jobs)
         self._settings = settings
@@ -49,12 +52,13 @@ class Webhook:
         self._schedule.schedule_fetch(project, sorted({task.id for task in hint.tasks}), hint=True)
 
     def look_again(self, raw: bytearray, trusted: bool) -> None:
-        """A project was changed: have its predictions looked through. Raises RequestError if the hint is not
-        followed."""
+        """A project was changed: have its predictions looked through, at once if that was not done for LOOK_PAUSE, else
+        after as long. Raises RequestError if the hint is not followed."""
         project = str(parse(ProjectBody, raw).project.id)
         if not trusted:
             self._check_hint(project)
-        self._schedule.schedule_look(project, most=AUTOMATIC_PAGES)
+        after = 0 if trusted or self._notes.may_look(project, LOOK_PAUSE) else LOOK_PAUSE
+        self._schedule.schedule_look(project, most=AUTOMATIC_PAGES, after=after)
 
     def _check_hint(self, project: str) -> None:
         if project not in self._projects:

@@ -97,6 +97,15 @@ class TestWithoutPassword:
         assert client.post("/webhook", json=body).status_code == 403
         assert backlog.depths()["studio"]["waiting"] == 0
 
+    def test_a_project_is_looked_through_once_a_minute_however_often_it_is_announced(self, client, backlog):
+        setup = {"project": "7.1795", "schema": CONFIG}
+        assert client.post("/setup", json=setup, auth=("u", "p")).status_code == 200  # which looks, too
+        for _ in range(50):
+            body = {"action": "PROJECT_UPDATED", "project": {"id": 7}}
+            assert client.post("/webhook", json=body).json() == {"status": "queued"}
+        depth = backlog.depths()["studio"]
+        assert (depth["waiting"], depth["retrying"]) in {(1, 1), (1, 2)}
+
     def test_too_many_are_refused(self, client, studio, monkeypatch):
         self.connect(client)
         body = studio.webhook(7, studio.add_tasks(7, texts("left")))
