@@ -119,8 +119,12 @@ class FetchTasks:
             failed = known if hint else ids
             ledger.end([(project, str(task), Outcome(failure=error.as_json())) for task in failed])
             return
-        for number in () if hint else set(ids) - known:
-            desk.fail(project, number, desk.studio.unknown_task(project, str(number)))
+        for number in sorted(set(ids) - known):
+            unknown = desk.studio.unknown_task(project, str(number))
+            if hint:
+                logger.warning("A webhook announced tasks that are not there, such as this one: %s", unknown)
+                break
+            desk.fail(project, number, unknown)
         lacking, unread, errors = [], [], []
         for task in tasks:
             try:

@@ -27,8 +27,11 @@ def request_for(settings):
     return lambda number, text, **data: request_of(task(number, text, **data), settings)
 
 
+DEVICE = (Priority.INTERACTIVE, Priority.BATCH)
+
+
 def waiting(backlog):
-    return {name: depth["waiting"] for name, depth in backlog.depths().items() if name != Priority.STUDIO}
+    return {name: depth["waiting"] for name, depth in backlog.depths().items() if name in DEVICE}
 
 
 def test_work_is_queued_once(queue, request_for, backlog):

@@ -93,10 +93,10 @@ def test_a_project_that_cannot_be_used_is_listed(client, studio, run_jobs, ledge
     assert [(entry["task"], entry["field"]) for entry in ledger.failures.newest()] == [("1", field)]
 
 
-def test_reading_is_tried_again_then_listed(client, studio, run_jobs, run_later, ledger):
-    body = studio.webhook(7, studio.add_tasks(7, texts("left")))
+def test_reading_is_tried_again_then_listed(studio, desk, run_jobs, run_later, ledger):
+    numbers = studio.add_tasks(7, texts("left"))
     studio.fault = lambda *_: (503, None)
-    client.post("/webhook", json=body)
+    desk.schedule.schedule_fetch("7", numbers)
     run_jobs()
     assert ledger.failures.newest() == []
     run_later()
