@@ -3,6 +3,7 @@
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import closing
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -76,8 +77,9 @@ def work(
         desk.schedule.schedule_adoption()
     handlers = bind(predictor, desk)
     try:
-        upkeep = Upkeep(SharedState.over(connect(settings), settings))
-        well = RefAMWorker(shared.keyspace, handlers, settings, timings, upkeep.run).run(burst=burst)
+        with closing(connect(settings)) as own:  # the heartbeat's thread must not wait where the others may
+            upkeep = Upkeep(SharedState.over(own, settings))
+            well = RefAMWorker(shared.keyspace, handlers, settings, timings, upkeep.run).run(burst=burst)
     except RedisError as error:
         logger.error("Redis is gone (%s).", type(error).__name__)
         return 1
