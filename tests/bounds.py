@@ -6,7 +6,7 @@ Numbers and settings are read from the code; what happens beyond a bound, and th
 from pathlib import Path
 from typing import NamedTuple
 
-from backend.images import brake, decoding, loader, structure
+from backend.images import decoding, loader, structure
 from backend.label_studio import interaction, label_config, mask_encoding, task_reading
 from backend.queue import progress, takeover
 from backend.settings import LARGE_BODIES, SMALL_BODIES, SMALL_BODY, defaults
@@ -71,11 +71,8 @@ BOUNDS = [
           "REFAM_BACKEND_IMAGE_TIMEOUT", "tried again, then the task fails",
           "images/test_loader.py::test_looking_a_name_up_is_within_the_time_of_a_download"),
     Bound("an image: seconds until its host takes the connection", loader.CONNECT, "tried again, then the task fails",
-          "images/test_loader.py"),
+          "images/test_loader.py::test_a_host_that_takes_no_connection_is_given_up_sooner"),
     Bound("an image: redirects", loader.MAX_REDIRECTS, FAILS, "images/test_loader.py::test_endless_redirects_end"),
-    Bound("a host: downloads in a row that it does not answer in time", brake.PATIENCE,
-          f"not asked for {brake.FIRST:g} s, twice as long each time, {brake.LONGEST:g} s at most",
-          "images/test_loader.py::test_a_host_that_does_not_answer_is_not_asked_again_for_a_while"),
     Bound("a request: bytes", "REFAM_BACKEND_REQUEST_MAX_BYTES", "413", "web/test_app.py"),
     Bound("a request: tasks", bodies.MOST_TASKS, "413", "tests/corpus/test_corpus.py"),
     Bound("a request: objects in what was drawn; objects and lists in a field", bodies.MOST_BRACKETS, "413",

@@ -13,7 +13,6 @@ from typing import cast
 
 from backend.delivery.claims import Target
 from backend.delivery.schedule import Schedule
-from backend.label_studio.numbers import is_number
 from backend.label_studio.request import TaskRequest
 from backend.queue.job_queue import JobQueue
 from backend.queue.keyspace import Keyspace
@@ -35,7 +34,7 @@ class Outbox:
 
     def add(self, requests: Sequence[TaskRequest], *, replace: bool = False) -> None:
         """The results of submitted requests are due, now or once they are there; of tasks with a number alone."""
-        wanted = [request for request in requests if is_number(request.project) and is_number(request.task)]
+        wanted = [request for request in requests if Target.of(request).is_stored]
         with self._connection.pipeline() as pipe:
             for request in wanted:
                 pipe.hset(self._due(request.job_id()), Target.of(request).key, "replace" if replace else "")

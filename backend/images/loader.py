@@ -23,7 +23,6 @@ from anyio import to_thread
 
 from backend.errors import TaskError, TemporaryError
 from backend.images.addresses import is_public
-from backend.images.brake import Brake
 from backend.images.decoding import ImageError, decode
 from backend.images.studio_paths import Entry, entry, own_spelling, resolver_url, url_of_path
 from backend.label_studio.client import TOKEN_REMEDY, Studio
@@ -69,7 +68,6 @@ class ImageLoader:
         self._side = side
         self._transport = transport
         self._resolve = resolve
-        self._brake = Brake()
 
     def load(self, reference: str, field: str, task: str) -> Picture:
         """The image that `reference` points to, upright as the browser shows it.
@@ -118,18 +116,13 @@ class ImageLoader:
 
     def _download(self, reference: str, task: str) -> bytes:
         url = self._parse(httpx.URL(""), reference)
-        self._brake.check(url.host)
-        silent = False
         try:
             return asyncio.run(self._fetch(url, task))
         except (TimeoutError, httpx.TimeoutException):
-            silent = True
             raise TemporaryError(f"The image's host {url.host} was too slow.") from None
         except httpx.HTTPError as error:
             name = type(error).__name__
             raise TemporaryError(f"The image's host {url.host} could not be read ({name}).") from None
-        finally:
-            self._brake.note(url.host, silent=silent)
 
     async def _fetch(self, url: httpx.URL, task: str) -> bytes:
         """What lies at a URL, redirects followed. Asynchronous, since only so the whole can be bounded in time: a host

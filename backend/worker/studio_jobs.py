@@ -216,10 +216,16 @@ class LookAgain:
             for target in targets:
                 projects.setdefault(target.project, []).append(int(target.task))
             for project, ids in projects.items():
-                for task in desk.studio.tasks(project, ids=ids):
-                    if task["total_predictions"] > 1:
-                        desk.delete_repeats(str(task["id"]))
+                try:
+                    self._look(project, ids)
+                except TaskError as error:  # no other project shall wait for one that cannot be read
+                    logger.warning("Tasks of project %s are not looked at again: %s", project, error)
             desk.claims.looked_at(targets, now)
+
+    def _look(self, project: str, ids: list[int]) -> None:
+        for task in self._desk.studio.tasks(project, ids=ids):
+            if task["total_predictions"] > 1:
+                self._desk.delete_repeats(str(task["id"]))
 
     def on_failure(self, job: Job, kind: type[BaseException], error: BaseException) -> None:
         """Called after each exception of `run`. The tasks stay noted: the job is scheduled again and again."""

@@ -8,6 +8,7 @@ import pytest
 
 from backend.delivery.claims import Target
 from backend.delivery.desk import Desk
+from backend.errors import TaskError
 from backend.label_studio.client import Studio
 from backend.worker.studio_jobs import LookAgain, PostPrediction
 from backend.worker.upkeep import Upkeep
@@ -159,6 +160,25 @@ class TestALookAgain:
             studio.store(1, {"model_version": version, "score": 1.0, "result": [{"id": f"{mark}-00000000"}]})
         look()
         assert len(studio.predictions) == 4
+
+    def test_a_project_that_cannot_be_read_keeps_no_other_one_waiting(
+        self, studio, desk, look, delivery, monkeypatch, caplog
+    ):
+        desk.claims.claim([Target("6", "9")], studio.version, 60)
+        desk.deliver(*delivery)
+        studio.store(1, delivery[1])
+        readable = desk.studio.tasks
+
+        def tasks(project, **ids):
+            if project == "6":
+                raise TaskError("LABEL_STUDIO_API_KEY", "Label Studio refuses it.", "Give it the project.")
+            return readable(project, **ids)
+
+        monkeypatch.setattr(desk.studio, "tasks", tasks)
+        look()
+        once(studio, [1])
+        assert "Tasks of project 6 are not looked at again" in caplog.text
+        assert desk.claims.ended(time.time(), 9) == []
 
     def test_a_task_that_was_claimed_anew_is_looked_at_later(self, desk, connection, delivery):
         target, version = delivery[0], delivery[1]["model_version"]

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import TaskError, TemporaryError
-from backend.images.brake import Brake
 from backend.images.loader import ImageLoader
 from backend.label_studio.client import Studio
 from backend.settings import Settings
@@ -199,42 +198,17 @@ def test_looking_a_name_up_is_within_the_time_of_a_download(configure):
     assert time.monotonic() - start < 2
 
 
-def test_a_host_that_does_not_answer_is_not_asked_again_for_a_while(configure):
+def test_a_host_that_takes_no_connection_is_given_up_sooner(configure):
     asked = []
 
     def handler(request):
-        asked.append(request.headers["Host"])
-        if request.headers["Host"] == "slow.org":
-            raise httpx.ReadTimeout("slow")
+        asked.append(request.extensions["timeout"])
         return streamed(200, png())
 
-    load = loader(configure(), handler, {"slow.org": "8.8.8.8", "good.org": "8.8.4.4"})
-    load.load("https://good.org/a.png", "image", "1")
-    for number in range(12):
-        with pytest.raises(TemporaryError, match=r"slow\.org (was too slow|did not answer)"):
-            load.load(f"https://slow.org/{number}.png", "image", "1")
-        load.load("https://good.org/a.png", "image", "1")
-    assert asked.count("slow.org") == 3
-    assert asked.count("good.org") == 13
-
-
-def test_the_brake_grows_while_a_host_is_silent_and_goes_once_it_answers():
-    now = 0.0
-    brake = Brake(lambda: now)
-    for silent in (True, True, False, True, True):
-        brake.check("a.org")
-        brake.note("a.org", silent=silent)
-    for pause in (30, 60, 120, 240, 480, 600, 600):
-        brake.check("a.org")
-        brake.note("a.org", silent=True)
-        now += pause - 1
-        with pytest.raises(TemporaryError, match=r"a\.org did not answer a moment ago; it is not asked again for 1 s"):
-            brake.check("a.org")
-        brake.check("b.org")
-        now += 1
-    brake.note("a.org", silent=False)
-    brake.note("a.org", silent=True)
-    brake.check("a.org")
+    for seconds, expected in ((30, 10), (4, 4)):
+        load = loader(configure(IMAGE_TIMEOUT=seconds), handler, {"a.org": "8.8.8.8"})
+        load.load("https://a.org/a.png", "image", "1")
+        assert (asked[-1]["connect"], asked[-1]["read"]) == (expected, seconds)
 
 
 def test_endless_redirects_end(settings):
