@@ -210,7 +210,7 @@ def fields_of(raw: Raw, names: tuple[str, ...], place: str) -> dict[str, Any]:
     return {
         name: build(part, f"{place}.{name}")
         for number, name in enumerate(names)
-        if bytes(part := getattr(found, f"field_{number}"))
+        if memoryview(part := getattr(found, f"field_{number}")).nbytes
     }
 
 
