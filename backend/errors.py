@@ -5,6 +5,7 @@ BackendError
 ├── QueueUnavailableError no Redis where the settings say
 ├── ProgramError          a program that was started does not run
 ├── TemporaryError        something outside failed for now: the job is tried again with back-off
+│   └── RestingHostError  the image's host has not answered others: the job is put off
 └── TaskError             the task itself is bad: it fails at once, for good, and alone
     ├── LabelConfigError  the project's label config cannot be used
     └── RefusedError      Label Studio has no such project, or does not take the prediction
@@ -16,6 +17,7 @@ __all__ = [
     "ProgramError",
     "QueueUnavailableError",
     "RefusedError",
+    "RestingHostError",
     "SettingsError",
     "TaskError",
     "TemporaryError",
@@ -43,6 +45,18 @@ class ProgramError(BackendError):
 
 class TemporaryError(BackendError):
     """A service was slow, down or overloaded. Trying again later may succeed."""
+
+
+class RestingHostError(TemporaryError):
+    """An image's host has not answered a while ago, and is left alone.
+
+    host: the one that rests.
+    seconds: until it may be asked.
+    """
+
+    def __init__(self, host: str, seconds: float) -> None:
+        self.host, self.seconds = host, seconds
+        super().__init__(f"The image's host {host} does not answer.")
 
 
 class TaskError(BackendError):

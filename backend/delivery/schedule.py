@@ -47,6 +47,7 @@ class Schedule:
                 # a job that schedules itself anew is not over yet
                 job_id=FETCH + (secrets.token_hex(16) if after else same),
                 priority=Priority.HINT if hint else Priority.STUDIO,
+                project=project,
             )
 
     def schedule_look(self, project: str, *, page: int = 1, most: int, after: float = 0) -> None:
@@ -65,6 +66,7 @@ class Schedule:
             description=f"look through page {page} of project {project}",
             after=after,
             job_id=f"{LOOK}{project}-{page}{minute}",
+            project=project,
         )
 
     def schedule_look_again(self) -> None:

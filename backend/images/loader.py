@@ -11,17 +11,17 @@ import base64
 import binascii
 import socket
 import ssl
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from fnmatch import fnmatchcase
 from functools import cache, partial
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 import httpx
 from anyio import to_thread
 
-from backend.errors import TaskError, TemporaryError
+from backend.errors import RestingHostError, TaskError, TemporaryError
 from backend.images.addresses import is_public
 from backend.images.decoding import ImageError, decode
 from backend.images.studio_paths import Entry, entry, own_spelling, resolver_url, url_of_path
@@ -44,12 +44,23 @@ TEMPORARY_STATUS = (408, 425, 429)
 Resolver = Callable[..., list[Any]]
 
 
+class Hosts(Protocol):
+    """Knows which hosts do not answer. See backend.queue.silent_hosts.SilentHosts."""
+
+    def wait(self, host: str, seconds: float) -> float: ...
+
+    def has_answered(self, host: str) -> None: ...
+
+    def was_silent(self, host: str) -> None: ...
+
+
 class ImageLoader:
     """Loads images within the limits of `settings`.
 
     transport, resolve: replace the network and `socket.getaddrinfo` in tests.
     interrupts: what a signal may raise at any moment, and is let through: see decode.
     side: pixels that are taken of an image on each axis, so that large ones need not be kept; all if absent.
+    hosts: those that do not answer are left alone for a while, if they are noted.
     """
 
     def __init__(
@@ -61,11 +72,13 @@ class ImageLoader:
         interrupts: tuple[type[Exception], ...] = (),
         *,
         side: int | None = None,
+        hosts: Hosts | None = None,
     ) -> None:
         self._settings = settings
         self._studio = studio
         self._interrupts = interrupts
         self._side = side
+        self._hosts = hosts
         self._transport = transport
         self._resolve = resolve
 
@@ -76,7 +89,7 @@ class ImageLoader:
             such as s3://bucket/key, which Label Studio has a storage for.
         field: the field of the task's data that holds it, for messages.
         task: its number, for which Label Studio is asked where cloud addresses lead.
-        Raises TaskError, or TemporaryError where trying again may help.
+        Raises TaskError, TemporaryError where trying again may help, and RestingHostError.
         """
         try:
             content = self._read(reference, task)
@@ -124,16 +137,36 @@ class ImageLoader:
             name = type(error).__name__
             raise TemporaryError(f"The image's host {url.host} could not be read ({name}).") from None
 
+    @contextmanager
+    def _asking(self, host: str) -> Iterator[None]:
+        """Ask a host, unless it rests."""
+        if self._hosts is None:
+            yield
+            return
+        if seconds := self._hosts.wait(host, self._settings.image_timeout):
+            raise RestingHostError(host, seconds)
+        try:
+            yield
+        except (asyncio.CancelledError, httpx.TimeoutException):
+            self._hosts.was_silent(host)
+            raise
+        except ImageError:
+            self._hosts.has_answered(host)
+            raise
+        self._hosts.has_answered(host)
+
     async def _fetch(self, url: httpx.URL, task: str) -> bytes:
         """What lies at a URL, redirects followed. Asynchronous, since only so the whole can be bounded in time: a host
         that sends a byte now and then would keep a blocking client for hours."""
         async with asyncio.timeout(self._settings.image_timeout):
             for _ in range(MAX_REDIRECTS + 1):
                 # A client each: one knows cookies and connections by address, which several hosts may share.
-                async with self._client() as client, await self._open(client, url, task) as response:
-                    if not response.has_redirect_location:
-                        return await self._body(response, url)
-                    url = self._parse(url, response.headers["location"])
+                with self._asking(url.host):
+                    async with self._client() as client, await self._open(client, url, task) as response:
+                        if not response.has_redirect_location:
+                            return await self._body(response, url)
+                        location = response.headers["location"]
+                url = self._parse(url, location)
         raise ImageError("the image's URL redirects too often.", "Use the URL that it leads to.")
 
     def _client(self) -> httpx.AsyncClient:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from redis.client import Pipeline
-from rq import Queue, Retry
+from rq import Retry
 from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.results import Result
@@ -18,6 +18,7 @@ from backend.json_bytes import JSONBytes
 from backend.label_studio.request import TaskRequest
 from backend.queue.job_names import JobName
 from backend.queue.keyspace import Keyspace
+from backend.queue.line import IN_TURNS, Line
 from backend.queue.outcome import Outcome
 from backend.queue.priorities import Priority, open_queues
 from backend.queue.takeover import ENDED
@@ -31,37 +32,43 @@ AT_ONCE = 500  # jobs enqueued in one round trip
 SUGGESTION_TTL = 300  # seconds that a suggestion is kept: clicks are rarely repeated, and masks are large
 
 # Stores a job and puts it into its queue, unless it exists. RQ's own script does the same, but not in a pipeline.
-ENQUEUE = """
+ENQUEUE = (
+    IN_TURNS
+    + """
 if redis.call('EXISTS', KEYS[1]) == 0 then
     redis.call('HSET', KEYS[1], unpack(ARGV, 2))
-    redis.call('RPUSH', KEYS[2], ARGV[1])
+    join(KEYS[2], ARGV[1], KEYS[1])
 end
 """
+)
 
 # Takes a job from one queue to another in one step, so that it is never in none. Does nothing once a worker has it.
-PROMOTE = """
-if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 1 then
+PROMOTE = (
+    IN_TURNS
+    + """
+if leave(KEYS[1], ARGV[1], KEYS[3]) then
     redis.call('HSET', KEYS[3], 'origin', ARGV[2])
-    redis.call('RPUSH', KEYS[2], ARGV[1])
-    return 1
+    join(KEYS[2], ARGV[1], KEYS[3])
 end
-return 0
 """
+)
 
 # Takes a job that waits away for good, with the hash KEYS[1], whose content is returned; false for one that a worker
-# has or had. KEYS: that hash, job, its results, then each queue with its registry of jobs that wait for a later try.
-WITHDRAW = """
+# has or had. KEYS: that hash, job, its results, then each line with the registry of jobs that wait for a later try.
+WITHDRAW = (
+    IN_TURNS
+    + """
 local status = redis.call('HGET', KEYS[2], 'status')
 local taken = status == false
-for i = 4, #KEYS do
-    local command = i % 2 == 0 and {'LREM', KEYS[i], 1, ARGV[1]} or {'ZREM', KEYS[i], ARGV[1]}
-    taken = redis.call(unpack(command)) == 1 or taken
+for i = 4, #KEYS, 2 do
+    taken = leave(KEYS[i], ARGV[1], KEYS[2]) or redis.call('ZREM', KEYS[i + 1], ARGV[1]) == 1 or taken
 end
 if not taken then return false end
 local kept = redis.call('HGETALL', KEYS[1])
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
 return kept
 """
+)
 
 
 FULL = TaskError(
@@ -162,7 +169,7 @@ class JobQueue:
         """The requests that are next in line, `count` at most. They are not taken."""
         with self._connection.pipeline() as pipe:
             for priority in (Priority.INTERACTIVE, Priority.BATCH):
-                pipe.lrange(self._queues[priority].key, 0, count - 1)
+                pipe.zrange(self._queues[priority].line, 0, count - 1)
             ids = [job_id.decode() for job_ids in pipe.execute() for job_id in job_ids]
         jobs = Job.fetch_many(ids[:count], self._connection, JSONBytes)
         return [TaskRequest.from_json(job.args[0]) for job in jobs if job]
@@ -178,11 +185,13 @@ class JobQueue:
         job_id: str | None = None,
         pipe: Pipeline | None = None,
         priority: Priority = Priority.STUDIO,
+        project: str | None = None,
     ) -> None:
         """Queue a job that talks to Label Studio, to be done in `after` seconds.
 
         job_id: its id among ours, if it needs one; where this job exists, nothing is queued, unless `after` is given.
         pipe: the commands are added to it, if there is one.
+        project: the one that the job is for, if it is for one: projects take turns.
         """
         queue, delays = self._queues[priority], list(self._settings.write_delays)
         job = queue.create_job(
@@ -194,6 +203,7 @@ class JobQueue:
             failure_ttl=1,  # the list of failures tells more, and the same may be asked for again
             retry=Retry(max=len(delays), interval=delays) if delays else None,
             description=description,
+            meta={"project": project} if project else None,
             status=JobStatus.SCHEDULED if after else JobStatus.QUEUED,
         )
         if after:
@@ -224,7 +234,7 @@ class JobQueue:
         """
         keys = [note, Job.key_for(job_id), Result.get_key(job_id)]  # type: ignore[no-untyped-call]
         for queue in self._queues.values():
-            keys += [queue.key, queue.scheduled_job_registry.key]
+            keys += [queue.line, queue.scheduled_job_registry.key]
         found = self._withdraw(keys=keys, args=[job_id])
         if found is None:
             return None
@@ -258,15 +268,15 @@ class JobQueue:
             self._put([self._job(request, queue) for request in requests], queue, pipe)
             pipe.execute()
 
-    def _put(self, jobs: Iterable[Job], queue: Queue, pipe: Pipeline) -> None:
+    def _put(self, jobs: Iterable[Job], queue: Line, pipe: Pipeline) -> None:
         """Add to a pipeline what stores jobs and puts them into their queue."""
         pipe.sadd(queue.redis_queues_keys, queue.key)
         for job in jobs:
             job.enqueued_at = datetime.now(UTC)
             fields = [part for field in job.to_dict().items() if field[1] != "" for part in field]
-            self._enqueue_once(keys=[job.key, queue.key], args=[job.id, *fields], client=pipe)
+            self._enqueue_once(keys=[job.key, queue.line], args=[job.id, *fields], client=pipe)
 
-    def _job(self, request: TaskRequest, queue: Queue) -> Job:
+    def _job(self, request: TaskRequest, queue: Line) -> Job:
         delays = self._settings.retry_delays
         return queue.create_job(
             str(JobName.PREDICT),
@@ -284,7 +294,7 @@ class JobQueue:
     def _bring_forward(self, job: Job) -> None:
         batch, interactive = self._queues[Priority.BATCH], self._queues[Priority.INTERACTIVE]
         if job.origin == batch.name and job.get_status(refresh=False) == JobStatus.QUEUED:
-            self._promote(keys=[batch.key, interactive.key, job.key], args=[job.id, interactive.name])
+            self._promote(keys=[batch.line, interactive.line, job.key], args=[job.id, interactive.name])
 
     def _unless_failed(self, job: Job) -> Job | None:
         """The job; None if it failed or found nothing, and is forgotten now."""

@@ -4,13 +4,16 @@ A job in Redis names what to call, and RQ calls it, whatever it is: JSON in plac
 reaches Redis from running `os.system` in a worker. This does: a name is looked up in a table, and nothing is imported.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, cast
 
 from redis import Redis
 from redis.client import Pipeline
+from rq import Queue
 from rq.defaults import DEFAULT_RESULT_TTL
 from rq.executions import Execution
 from rq.job import Job, JobStatus
@@ -19,7 +22,7 @@ from rq.utils import now, utcformat
 
 from backend.queue.job_names import JobName, name_of
 
-__all__ = ["Handler", "KnownJob", "Rest"]
+__all__ = ["Handler", "KnownJob", "PutOff", "Rest"]
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,19 @@ class Rest:
     run: Callable[[Pipeline], Any]
 
 
+@dataclass(frozen=True)
+class PutOff:
+    """What a job answers that is to be run in so many seconds, which counts as no try of it."""
+
+    seconds: float
+
+
 class Handler(Protocol):
     """What a worker does for the jobs of one name."""
 
     def run(self, *args: Any) -> Any:
-        """Do a job, or the part of it that needs the device. Returns its answer or its Rest; arguments and answer are
-        what JSON can hold."""
+        """Do a job, or the part of it that needs the device. Returns its answer, its Rest, or PutOff; arguments and
+        answer are what JSON can hold."""
 
     def on_failure(self, job: Job, kind: type[BaseException], error: BaseException) -> None:
         """Called after each exception of `run`, and for a job whose worker died."""
@@ -75,12 +85,12 @@ class KnownJob(Job):
     def stopped_callback(self) -> None:
         """None: this backend's jobs have no such callback."""
 
-    def is_held_by(self, worker: str, pipe: Pipeline) -> bool:
+    def is_held_by(self, worker: str, connection: Redis) -> bool:
         """Whether a worker, by name, is still the one that runs it.
 
-        pipe: one that watches the job's key, and carries this out at once.
+        connection: may be a pipeline that watches the job's key, and carries this out at once.
         """
-        status, name = cast(list[bytes], pipe.hmget(self.key, ["status", "worker_name"]))
+        status, name = cast(list[bytes], connection.hmget(self.key, ["status", "worker_name"]))
         return (status, name) == (JobStatus.STARTED.value.encode(), worker.encode())
 
     def note_success(self, answer: Any, worker: str, execution: Execution, pipe: Pipeline) -> None:
@@ -97,6 +107,20 @@ class KnownJob(Job):
             self, Result.Type.SUCCESSFUL, ttl, answer, worker_name=worker, pipeline=pipe, execution_id=execution.id
         )
         self.finished_job_registry.add(self, ttl, pipe)
+
+    @property
+    def seconds_put_off(self) -> float:
+        """Since it was put off for the first time."""
+        since = self.meta.get("put_off")
+        return time.time() - since if since else 0
+
+    def note_put_off(self, seconds: float, pipe: Pipeline) -> None:
+        """Note that it is to be run again in so many seconds."""
+        self._status = JobStatus.SCHEDULED
+        self.meta.setdefault("put_off", time.time())
+        pipe.hset(self.key, mapping={"status": self._status, "meta": self.serializer.dumps(self.meta)})
+        waiting = Queue(self.origin, connection=self.connection).scheduled_job_registry
+        waiting.schedule(self, now() + timedelta(seconds=seconds), pipeline=pipe)
 
     def send_webhooks(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: this backend's jobs have no webhooks."""

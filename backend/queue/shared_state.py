@@ -11,6 +11,7 @@ from backend.queue.fleet import Fleet
 from backend.queue.gallery import Gallery
 from backend.queue.job_queue import JobQueue
 from backend.queue.keyspace import Keyspace
+from backend.queue.silent_hosts import SilentHosts
 from backend.queue.task_ledger import TaskLedger
 from backend.settings import Settings
 
@@ -28,6 +29,7 @@ class SharedState:
     ledger: TaskLedger
     counters: Counters
     gallery: Gallery
+    hosts: SilentHosts
 
     @property
     def connection(self) -> Redis:
@@ -47,4 +49,5 @@ class SharedState:
             ledger,
             Counters(keyspace),
             Gallery(keyspace, settings),
+            SilentHosts(keyspace),
         )

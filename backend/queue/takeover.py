@@ -1,7 +1,7 @@
 """How jobs change hands, in steps that are atomic in Redis, so that none is lost whoever dies between two of them.
 
 A job that has not ended is in one of these:
-    rq:queue:<queue>      list: it waits
+    rq:line:<queue>       sorted set: it waits, see backend.queue.line
     refam:<studio>:taken  sorted set: job by the time it counts as abandoned. A worker took it, and is about to run it
     rq:wip:<queue>        sorted set: job:execution by the time it counts as abandoned. A worker runs it
     rq:scheduled:<queue>  sorted set: job by the time of its next try
@@ -15,9 +15,10 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from redis import Redis
+from redis.client import Pipeline
 from rq import Queue
 from rq.exceptions import AbandonedJobError, DequeueTimeout, NoSuchJobError, StopRequested
 from rq.job import Job, JobStatus
@@ -25,6 +26,7 @@ from rq.job_lifecycle import record_job_failure
 
 from backend.json_bytes import JSONBytes
 from backend.queue.known_jobs import KnownJob
+from backend.queue.line import IN_TURNS, Line
 
 __all__ = ["ENDED", "MAX_DEATHS", "Sweeper", "TakingQueue"]
 
@@ -35,12 +37,14 @@ MAX_DEATHS = 3
 POLL = 0.005, 0.05  # seconds between two looks at empty queues: more and more, from the first to the second
 AT_ONCE = 100  # jobs woken in one step, so that Redis is never busy for long
 
-# Takes the next job, and returns its queue, its id and its hash. KEYS: the queues, then the taken jobs. ARGV: when it
-# counts as abandoned, prefix of hashes, then for each queue how many of its jobs are left there.
-TAKE = """
+# Takes the next job, and returns its line, its id and its hash. KEYS: the lines, then the taken jobs. ARGV: when it
+# counts as abandoned, prefix of hashes, then for each line how many of its jobs are left there.
+TAKE = (
+    IN_TURNS
+    + """
 for number = 1, #KEYS - 1 do
     local left = tonumber(ARGV[2 + number])
-    local job = (left == 0 or redis.call('LLEN', KEYS[number]) > left) and redis.call('LPOP', KEYS[number])
+    local job = (left == 0 or redis.call('ZCARD', KEYS[number]) > left) and take(KEYS[number])
     if job then
         redis.call('ZADD', KEYS[#KEYS], ARGV[1], job)
         return {KEYS[number], job, redis.call('HGETALL', ARGV[2] .. job)}
@@ -48,12 +52,15 @@ for number = 1, #KEYS - 1 do
 end
 return false
 """
+)
 
 # Puts a job back, once, if its entry ARGV[1] in KEYS[1] has expired. A worker that died between registering a job as
 # running and taking it off the taken ones left two entries: the running one then speaks for both, or one sweeper would
 # put back what another gives up. Nor is a job put back that has ended since its entry was found. KEYS: where the entry
-# is, queue, job, taken, running. ARGV: entry, job, now, deaths, then the statuses of jobs that have ended.
-PUT_BACK = """
+# is, line, job, taken, running. ARGV: entry, job, now, deaths, then the statuses of jobs that have ended.
+PUT_BACK = (
+    IN_TURNS
+    + """
 local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not score or tonumber(score) > tonumber(ARGV[3]) then return 0 end
 if KEYS[1] == KEYS[4] then
@@ -71,25 +78,29 @@ for number = 5, #ARGV do
 end
 redis.call('HSET', KEYS[3], 'status', 'queued')
 redis.call('HINCRBY', KEYS[3], 'deaths', ARGV[4])
-redis.call('LPUSH', KEYS[2], ARGV[2])
+join_in_front(KEYS[2], ARGV[2])
 return 1
 """
+)
 
-WAKE = """
+WAKE = (
+    IN_TURNS
+    + """
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
 for _, job in ipairs(due) do
     redis.call('ZREM', KEYS[1], job)
     if redis.call('EXISTS', ARGV[3] .. job) == 1 then
         redis.call('HSET', ARGV[3] .. job, 'status', 'queued')
-        redis.call('RPUSH', KEYS[2], job)
+        join(KEYS[2], job, ARGV[3] .. job)
     end
 end
 return #due
 """
+)
 
 
-class TakingQueue(Queue):
-    """A queue whose jobs are noted as taken in the same step that takes them.
+class TakingQueue(Line):
+    """A line whose jobs are noted as taken in the same step that takes them.
 
     taken: key of those that were taken.
     life: seconds after which one that was taken, and not begun, counts as abandoned.
@@ -119,7 +130,7 @@ class TakingQueue(Queue):
     ) -> tuple[Job, Queue] | None:
         """The next job and its queue, waited for if there is a timeout in seconds, taken in one step. Raises
         DequeueTimeout, and StopRequested once the worker is ending."""
-        waiting = {queue.key: queue for queue in queues}
+        waiting = {queue.line: queue for queue in queues}
         take = connection.register_script(TAKE)
         keys, left = [*waiting, cls.taken], [queue.left for queue in waiting.values()]
         deadline, (pause, longest) = time.monotonic() + (timeout or 0), POLL
@@ -143,7 +154,7 @@ class TakingQueue(Queue):
 class Sweeper:
     """Takes over what dead workers left, and wakes what is due for another try. Every worker may do so at any time."""
 
-    def __init__(self, connection: Redis, queues: Sequence[Queue], taken: str, job_class: type[KnownJob]) -> None:
+    def __init__(self, connection: Redis, queues: Sequence[Line], taken: str, job_class: type[KnownJob]) -> None:
         self._connection = connection
         self._queues = queues
         self._taken = taken
@@ -154,7 +165,7 @@ class Sweeper:
     def sweep(self) -> None:
         """Look once."""
         for queue in self._queues:
-            keys, now = [queue.scheduled_job_registry.key, queue.key], time.time()
+            keys, now = [queue.scheduled_job_registry.key, queue.line], time.time()
             while self._wake(keys=keys, args=[now, AT_ONCE, Job.redis_job_namespace_prefix]) == AT_ONCE:
                 pass
             for entry in self._expired(queue.started_job_registry.key):
@@ -163,13 +174,19 @@ class Sweeper:
             self._take_over(self._taken, entry, entry, deaths=0)
 
     def give_up(self, job: Job, error: Exception) -> None:
-        """End a job as failed, with what its failure callback makes of the error."""
+        """End a job as failed, with what its failure callback makes of the error. Whoever dies in between leaves a job
+        that is given up again; one that has ended meanwhile stays as it is."""
         job.retries_left = 0
         if job.failure_callback:
             job.failure_callback(job, self._connection, type(error), error, None)
-        with self._connection.pipeline() as pipe:
-            record_job_failure(job, f"Given up: {type(error).__name__}", pipe)
-            pipe.execute()
+
+        def record(pipe: Pipeline) -> None:
+            status = cast(bytes | None, pipe.hget(job.key, "status"))
+            pipe.multi()
+            if status and status.decode() not in ENDED:
+                record_job_failure(job, f"Given up: {type(error).__name__}", pipe)
+
+        self._connection.transaction(record, job.key)
 
     def _expired(self, key: str) -> list[str]:
         found: Any = self._connection.zrangebyscore(key, "-inf", time.time())
@@ -190,7 +207,7 @@ class Sweeper:
             self._connection.zrem(key, entry)
         else:
             running = job.started_job_registry.key
-            keys = [key, Queue.redis_queue_namespace_prefix + job.origin, job.key, self._taken, running]
+            keys = [key, Line(job.origin, connection=self._connection).line, job.key, self._taken, running]
             if self._put_back(
                 keys=keys, args=[entry, job_id, time.time(), deaths, *(status.value for status in ENDED)]
             ):

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from redis.exceptions import RedisError
 from rq.executions import Execution
@@ -21,6 +21,7 @@ from rq.worker_registration import register
 
 from backend.queue.keyspace import Keyspace
 from backend.queue.known_jobs import KnownJob
+from backend.queue.line import Line
 from backend.queue.takeover import Sweeper
 from backend.timings import Timings
 
@@ -50,7 +51,8 @@ class Heartbeat:
         self._upkeep = upkeep
         self._connection = keyspace.connection
         self._timings = timings
-        self._sweeper = Sweeper(keyspace.connection, worker.queues, keyspace.key("taken"), job_class)
+        lines = cast(list[Line], worker.queues)
+        self._sweeper = Sweeper(keyspace.connection, lines, keyspace.key("taken"), job_class)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 

@@ -68,7 +68,7 @@ def work(
     shared.fleet.forget_problem(device)
     shared.keyspace.announce()
     studio = Studio(settings, timeout=timings.request)
-    loader = ImageLoader(settings, studio, interrupts=(JobTimeoutException,), side=segmenter.side)
+    loader = ImageLoader(settings, studio, interrupts=(JobTimeoutException,), side=segmenter.side, hosts=shared.hosts)
     kept = ImageCache(loader, settings.image_cache_bytes)
     images = Prefetcher(kept, shared.jobs.upcoming, settings.prefetch, segmenter.prepare)
     predictor = Predictor(segmenter, images, shared.gallery, settings)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from redis.client import Pipeline
 from rq import get_current_job
@@ -13,10 +13,10 @@ from rq.timeouts import JobTimeoutException
 
 from backend.delivery.outbox import Outbox
 from backend.delivery.schedule import Schedule
-from backend.errors import TaskError, TemporaryError
+from backend.errors import RestingHostError, TaskError, TemporaryError
 from backend.label_studio.region_ids import question_mark
 from backend.label_studio.request import TaskRequest
-from backend.queue.known_jobs import Rest
+from backend.queue.known_jobs import KnownJob, PutOff, Rest
 from backend.queue.outcome import Outcome
 from backend.queue.shared_state import SharedState
 from backend.settings import Settings
@@ -27,6 +27,7 @@ __all__ = ["Predict"]
 
 logger = logging.getLogger(__name__)
 
+PATIENCE = 7200  # seconds that a task waits for a host that does not answer
 OTHER_RELEASE = TaskError("job", "another release queued it, in words of its own.", "Ask for the task again.")
 
 
@@ -40,7 +41,7 @@ class Predict:
         self._outbox = Outbox(shared.keyspace, shared.jobs)
         self._settings = settings
 
-    def run(self, content: dict[str, Any]) -> Rest | dict[str, Any]:
+    def run(self, content: dict[str, Any]) -> Rest | PutOff | dict[str, Any]:
         """Find the masks that a request asks for; the rest makes a prediction of them. The answer is an Outcome as a
         dict; bad input is an outcome, too, and is not tried again. Raises TemporaryError where trying again may help.
         """
@@ -51,6 +52,12 @@ class Predict:
             found = self._predictor.find(request)
         except TaskError as error:
             return Rest(partial(self._refuse, job, request, error))
+        except RestingHostError as error:
+            if cast(KnownJob, job).seconds_put_off < PATIENCE:
+                return PutOff(error.seconds)
+            silent = f"its host {error.host} has not answered for {PATIENCE // 3600} hours."
+            refusal = TaskError(request.image_field, silent, "Ask for the task again once it does.")
+            return Rest(partial(self._refuse, job, request, refusal))
         return Rest(partial(self._draw, job, request, found, self._predictor.newly_computed()))
 
     def _draw(

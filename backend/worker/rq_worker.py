@@ -9,8 +9,9 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -31,7 +32,7 @@ from backend.json_bytes import JSONBytes
 from backend.queue.connection import connect
 from backend.queue.job_names import JobName
 from backend.queue.keyspace import Keyspace
-from backend.queue.known_jobs import Handler, KnownJob, Rest
+from backend.queue.known_jobs import Handler, KnownJob, PutOff, Rest
 from backend.queue.priorities import Priority
 from backend.queue.takeover import TakingQueue
 from backend.settings import Settings
@@ -159,7 +160,9 @@ class RefAMWorker(SimpleWorker):
         except BaseException:  # noqa: BLE001  # a job that is cut short by a signal is tried again, too
             self._finalize_failure(job, queue, execution, sys.exc_info())
             return False
-        if isinstance(answer, Rest):
+        if isinstance(answer, PutOff):
+            self._put_off(cast(KnownJob, job), execution, answer.seconds)
+        elif isinstance(answer, Rest):
             self._await_finished()
             self._rest = partial(self._finish, job, queue, execution, answer)
         else:
@@ -170,22 +173,49 @@ class RefAMWorker(SimpleWorker):
         """Do a job's rest, and note in one step its answer and all that follows from it, unless somebody has taken the
         job over meanwhile, since this process was held up: then it is theirs alone to end."""
         try:
-            with self.connection.pipeline() as pipe:
-                pipe.watch(job.key)  # type: ignore[no-untyped-call]
-                if not cast(KnownJob, job).is_held_by(self.name, pipe):
-                    raise WatchError
-                pipe.multi()
+            with self._ending(cast(KnownJob, job), execution) as pipe:
                 cast(KnownJob, job).note_success(rest.run(pipe), self.name, execution, pipe)
                 self.increment_successful_job_count(pipe)
-                self.cleanup_execution(job, pipe, execution)
-                pipe.execute()
         except WatchError:
-            self.executions.pop(execution.id, None)
-            logger.warning("Job %s was taken over while this worker was held up; its answer is dropped.", job.id)
+            self._drop(job, execution)
         except BaseException:  # noqa: BLE001  # as in perform_job
             self._finalize_failure(job, queue, execution, sys.exc_info())
         else:
             self.log.info("%s: done in %.2f s (%s)", queue.name, (now() - execution.created_at).total_seconds(), job.id)
+
+    def _put_off(self, job: KnownJob, execution: Execution, seconds: float) -> None:
+        """Have a job run later, unless somebody has taken it over."""
+        try:
+            with self._ending(job, execution) as pipe:
+                job.note_put_off(seconds, pipe)
+        except WatchError:
+            self._drop(job, execution)
+        else:
+            self.log.info("put off for %.0f s (%s)", seconds, job.id)
+
+    def _finalize_failure(self, job: Job, queue: Queue, execution: Execution, exc_info: Any) -> None:
+        """RQ's, unless somebody has taken the job over."""
+        if cast(KnownJob, job).is_held_by(self.name, self.connection):
+            super()._finalize_failure(job, queue, execution, exc_info)
+        else:
+            self._drop(job, execution)
+
+    @contextmanager
+    def _ending(self, job: KnownJob, execution: Execution) -> Iterator[Pipeline]:
+        """A pipeline whose commands end a job's execution in one step. Raises WatchError if this worker does not hold
+        the job any more."""
+        with self.connection.pipeline() as pipe:
+            pipe.watch(job.key)  # type: ignore[no-untyped-call]
+            if not job.is_held_by(self.name, pipe):
+                raise WatchError
+            pipe.multi()
+            yield pipe
+            self.cleanup_execution(job, pipe, execution)
+            pipe.execute()
+
+    def _drop(self, job: Job, execution: Execution) -> None:
+        self.executions.pop(execution.id, None)
+        logger.warning("Job %s was taken over while this worker was held up; its answer is dropped.", job.id)
 
     def _begin_rest(self) -> None:
         """Have the rest that was put off done by the other thread."""

@@ -18,7 +18,9 @@ from backend.queue.counters import Counters
 from backend.queue.fleet import Fleet
 from backend.queue.job_queue import JobQueue
 from backend.queue.keyspace import Keyspace
+from backend.queue.known_jobs import KnownJob
 from backend.queue.shared_state import SharedState
+from backend.queue.takeover import Sweeper
 from backend.queue.task_ledger import TaskLedger
 from backend.settings import PREFIX, Settings, load_settings, variables
 from backend.timings import Timings
@@ -186,9 +188,11 @@ def run_later(run_jobs: Callable[[], None], connection: Redis, shared: SharedSta
 
     def run() -> None:
         expire_claims(connection)
-        for each in rq_queues(shared.keyspace):
+        lines = rq_queues(shared.keyspace)
+        for each in lines:
             for job_id in each.scheduled_job_registry.get_job_ids():
-                each.scheduled_job_registry.requeue(job_id)
+                connection.zadd(each.scheduled_job_registry.key, {job_id: 0})
+        Sweeper(connection, lines, shared.keyspace.key("taken"), KnownJob).sweep()
         run_jobs()
 
     return run

@@ -84,7 +84,7 @@ def test_what_a_worker_has_taken_is_not_brought_forward(queue, request_for, conn
     request = request_for(1, "left")
     queue.submit([request], Priority.BATCH)
     job = Job.fetch(request.job_id(), connection, JSONSerializer)
-    connection.lpop(rq_queue(shared.keyspace, Priority.BATCH).key)
+    connection.zpopmin(rq_queue(shared.keyspace, Priority.BATCH).line)
     queue._bring_forward(job)
     assert waiting(backlog) == {"interactive": 0, "batch": 0}
 

@@ -6,6 +6,7 @@ from unittest.mock import ANY
 
 import pytest
 from rq import Retry
+from rq.exceptions import AbandonedJobError
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
@@ -122,6 +123,38 @@ def test_a_worker_that_was_held_up_does_not_end_what_others_took_over(
     assert waiting(shared) == ([job.id] if deaths < MAX_DEATHS else [])
     assert shared.ledger.failures.newest() == failures
     assert shared.counters.totals()["done"] == 0
+
+
+def test_a_worker_that_was_held_up_does_not_fail_what_others_took_over(
+    worker, sweeper, queue, settings, ledger, shared
+):
+    request = request_of(task(1, "crash"), settings)
+    queue.submit([request], Priority.BATCH)
+    job, from_queue = worker.dequeue_job_and_maintain_ttl(None)
+    execution = worker.prepare_execution(job)
+    time.sleep(1.1)
+    sweeper.sweep()
+    worker.perform_job(job, from_queue, execution)
+    assert waiting(shared) == [job.id]
+    assert queue.outcome(job.id) is None
+    assert ledger.failures.newest() == []
+    assert worker.executions == {}
+
+
+def test_a_job_that_ends_while_it_is_given_up_stays_ended(worker, connection, sweeper, request_, queue):
+    job, from_queue = worker.dequeue_job_and_maintain_ttl(None)
+    execution = worker.prepare_execution(job)
+    handler = worker.job_class.handlers[JobName.PREDICT]
+    note_failure = handler.on_failure
+
+    def while_it_ends(*args):
+        note_failure(*args)
+        worker.perform_job(job, from_queue, execution)
+        worker.teardown()
+
+    handler.on_failure = while_it_ends
+    sweeper.give_up(worker.job_class.fetch(job.id, connection, JSONSerializer), AbandonedJobError())
+    assert queue.outcome(job.id).prediction
 
 
 def test_what_one_sweeper_gives_up_no_other_puts_back(worker, connection, ledger, sweeper, request_, shared, taken):

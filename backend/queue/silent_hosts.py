@@ -1,0 +1,87 @@
+"""Hosts of images that do not answer: they rest, so that not each of their tasks holds a worker up for as long.
+
+Once IN_A_ROW downloads in a row have run out of time, a host's tasks are put off, which is no try of theirs. After a
+while one of them asks again; the host rests for twice as long unless it answers.
+
+Keys, of one Label Studio:
+    refam:<studio>:silent:<host>    hash that expires. times: downloads in a row that ran out of time; until: the end of
+        its rest; put_off: tasks that were put off in this rest
+    refam:<studio>:silent           sorted set: hosts that rest, by when they began to
+"""
+
+import time
+from typing import cast
+
+from backend.queue.keyspace import Keyspace
+
+__all__ = ["SilentHosts"]
+
+IN_A_ROW = 3
+SHORTEST, LONGEST = 30, 300  # seconds that a host rests
+APART = 0.05  # seconds between two tasks that are put off: they shall not all come back at once
+LIFETIME = 86400  # seconds
+
+# Seconds that a task waits, as a string; "0" where it may ask. ARGV: now, seconds until another one may, APART.
+WAIT = """
+local resting = redis.call('HGET', KEYS[1], 'until')
+if not resting then return '0' end
+local left = tonumber(resting) - tonumber(ARGV[1])
+if left > 0 then
+    return tostring(left + ARGV[3] * redis.call('HINCRBY', KEYS[1], 'put_off', 1))
+end
+redis.call('HSET', KEYS[1], 'until', ARGV[1] + ARGV[2], 'put_off', 0)
+return '0'
+"""
+
+# KEYS: the host's, and that of all hosts. ARGV: now, IN_A_ROW, SHORTEST, LONGEST, LIFETIME, host.
+NOTE = """
+local times = redis.call('HINCRBY', KEYS[1], 'times', 1)
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+if times >= tonumber(ARGV[2]) then
+    local rest = math.min(ARGV[3] * 2 ^ (times - ARGV[2]), ARGV[4])
+    redis.call('HSET', KEYS[1], 'until', ARGV[1] + rest, 'put_off', 0)
+    redis.call('ZADD', KEYS[2], 'NX', ARGV[1], ARGV[6])
+end
+"""
+
+
+class SilentHosts:
+    """What all workers know of hosts that do not answer."""
+
+    def __init__(self, keyspace: Keyspace) -> None:
+        self._connection = keyspace.connection
+        self._keyspace = keyspace
+        self._all = keyspace.key("silent")
+        self._wait = keyspace.connection.register_script(WAIT)
+        self._note = keyspace.connection.register_script(NOTE)
+
+    def wait(self, host: str, seconds: float) -> float:
+        """In how many seconds a task may come back; 0 if it may ask the host.
+
+        seconds: that asking takes at most; nobody else asks a host that has rested meanwhile.
+        """
+        return float(self._wait(keys=[self._key(host)], args=[time.time(), seconds, APART]))
+
+    def has_answered(self, host: str) -> None:
+        """It need not rest."""
+        with self._connection.pipeline() as pipe:
+            pipe.delete(self._key(host))
+            pipe.zrem(self._all, host)
+            pipe.execute()
+
+    def was_silent(self, host: str) -> None:
+        """A download ran out of time."""
+        bounds = (IN_A_ROW, SHORTEST, LONGEST, LIFETIME)
+        self._note(keys=[self._key(host), self._all], args=[time.time(), *bounds, host])
+
+    def resting(self) -> dict[str, float]:
+        """Hosts that rest, and since when."""
+        found = cast(list[tuple[bytes, float]], self._connection.zrange(self._all, 0, -1, withscores=True))
+        since = {host.decode(): moment for host, moment in found}
+        with self._connection.pipeline() as pipe:
+            for host in since:
+                pipe.exists(self._key(host))
+            return {host: since[host] for host, rests in zip(since, pipe.execute(), strict=True) if rests}
+
+    def _key(self, host: str) -> str:
+        return self._keyspace.key("silent", host)

@@ -1,0 +1,167 @@
+"""Hosts that take a connection and never answer: their tasks wait, and keep nobody else waiting."""
+
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import pytest
+from rq.job import Job, JobStatus
+
+from backend.json_bytes import JSONBytes
+from backend.queue import silent_hosts
+from backend.queue.priorities import Priority
+from backend.worker import predict
+from tests.support.tasks import png, request_of, task
+
+HOST = "127.0.0.1"
+
+
+class Host:
+    """Answers nothing, until `picture` is set; counts who asks."""
+
+    def __init__(self):
+        self.asked = 0
+        self.answers = False
+        self._server = socket.create_server((HOST, 0))
+        self.port = self._server.getsockname()[1]
+        self._open = []
+
+    def serve(self):
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            self.asked += 1
+            self._open.append(connection)  # a socket that nobody holds is closed
+            if self.answers:
+                connection.recv(10_000)
+                picture = png()
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(picture), picture))
+
+    def close(self):
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        for connection in self._open:
+            connection.close()
+
+
+@pytest.fixture
+def host():
+    host = Host()
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(host.serve)
+        yield host
+        host.close()
+
+
+@pytest.fixture
+def settings(configure):
+    return configure(IMAGE_TIMEOUT="0.2", IMAGE_HOSTS=f"{HOST}", RETRY_DELAYS="60", PREFETCH="0")
+
+
+@pytest.fixture
+def ask(queue, settings, host):
+    """Queues tasks whose images are on the host; returns their jobs."""
+
+    def ask(*numbers, project="7"):
+        images = [f"http://{HOST}:{host.port}/{number}.png" for number in numbers]
+        requests = [
+            request_of(task(number, "left", image), settings, project=project)
+            for number, image in zip(numbers, images, strict=True)
+        ]
+        queue.submit(requests, Priority.BATCH)
+        return [request.job_id() for request in requests]
+
+    return ask
+
+
+def jobs(ids, connection):
+    return Job.fetch_many(ids, connection, JSONBytes)
+
+
+@contextmanager
+def later(seconds):
+    """The host has rested for that long."""
+    now = time.time
+    with patch.object(silent_hosts.time, "time", lambda: now() + seconds):
+        yield
+
+
+def test_it_is_asked_three_times_and_the_others_do_not_wait(ask, run_jobs, host, connection, queue, settings):
+    silent = jobs(ask(*range(12)), connection)
+    good = request_of(task(99, "left"), settings, project="8")
+    queue.submit([good], Priority.BATCH)
+    run_jobs()
+    assert host.asked == 3
+    assert queue.submit([good], Priority.BATCH)[0].prediction
+    for job in silent:
+        job.refresh()
+    assert {job.get_status() for job in silent} == {JobStatus.SCHEDULED}
+    assert sorted(job.retries_left for job in silent) == [0] * 3 + [1] * 9, "to be put off is no try"
+
+
+def test_the_tasks_go_on_once_it_answers(ask, run_jobs, run_later, host, queue, shared, client):
+    ask(*range(12))
+    run_jobs()
+    (resting,) = client.get("/status").json()["silent_hosts"]
+    assert resting["host"] == HOST
+    host.answers = True
+    with later(40):
+        run_later()
+    assert host.asked == 3 + 12
+    assert shared.counters.totals()["done"] == 12
+    assert client.get("/status").json()["silent_hosts"] == []
+
+
+def test_one_task_asks_again_and_the_host_rests_for_longer(ask, run_jobs, run_later, host, shared):
+    ask(*range(12))
+    run_jobs()
+    with later(29):
+        run_later()
+    assert host.asked == 3
+    with later(31):
+        run_later()
+        assert host.asked == 4
+    with later(31 + 55):
+        run_later()
+    assert host.asked == 4
+    with later(31 + 65):
+        run_later()
+    assert host.asked == 5
+
+
+def test_a_task_does_not_wait_for_ever(ask, run_jobs, run_later, host, ledger, monkeypatch, shared):
+    ask(*range(5))
+    run_jobs()
+    monkeypatch.setattr(predict, "PATIENCE", 0)
+    run_later()
+    found = [entry["message"] for entry in ledger.failures.newest()]
+    assert found == ["its host 127.0.0.1 has not answered for 0 hours."] * len(found)
+    assert len(found) >= 2
+
+
+def test_a_host_that_answers_now_and_then_does_not_rest(shared):
+    hosts = shared.hosts
+    for _ in range(5):
+        hosts.was_silent("a.org")
+        hosts.was_silent("a.org")
+        hosts.has_answered("a.org")
+    assert hosts.wait("a.org", 1) == 0
+    assert hosts.resting() == {}
+
+
+def test_only_one_task_asks_a_host_that_has_rested(shared):
+    for _ in range(3):
+        shared.hosts.was_silent("a.org")
+    with later(31):
+        assert [shared.hosts.wait("a.org", 20) > 0 for _ in range(3)] == [False, True, True]
+
+
+def test_tasks_that_are_put_off_come_back_one_after_another(shared):
+    for _ in range(3):
+        shared.hosts.was_silent("a.org")
+    waits = [shared.hosts.wait("a.org", 20) for _ in range(100)]
+    assert waits[-1] - waits[0] == pytest.approx(99 * silent_hosts.APART, abs=1)
