@@ -83,8 +83,14 @@ class Schedule:
 
         pipe: the commands are added to it, if there is one.
         """
-        description = f"write mask {job_id[-8:]} to Label Studio"
-        self._jobs.schedule(JobName.POST_PREDICTION, job_id, description=description, after=after, pipe=pipe)
+        self._jobs.schedule(
+            JobName.POST_PREDICTION,
+            job_id,
+            description=f"write mask {job_id[-8:]} to Label Studio",
+            after=after,
+            pipe=pipe,
+            priority=Priority.WRITE,
+        )
 
     def announced(self, project: str) -> Iterator[tuple[str, list[int]]]:
         """(job, tasks) of the jobs that are yet to fetch tasks of a project."""

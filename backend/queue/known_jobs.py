@@ -5,11 +5,11 @@ reaches Redis from running `os.system` in a worker. This does: a name is looked 
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 from redis import Redis
 from redis.client import Pipeline
@@ -22,7 +22,7 @@ from rq.utils import now, utcformat
 
 from backend.queue.job_names import JobName, name_of
 
-__all__ = ["Handler", "KnownJob", "PutOff", "Rest"]
+__all__ = ["BatchHandler", "Handler", "KnownJob", "PutOff", "Rest"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,14 @@ class Handler(Protocol):
 
     def on_failure(self, job: Job, kind: type[BaseException], error: BaseException) -> None:
         """Called after each exception of `run`, and for a job whose worker died."""
+
+
+@runtime_checkable
+class BatchHandler(Handler, Protocol):
+    """One that does several jobs at a time for less than one after another."""
+
+    def run_all(self, arguments: Sequence[Sequence[Any]]) -> Sequence[BaseException | None]:
+        """Do jobs, which have no answer, and return what each raises."""
 
 
 class KnownJob(Job):
@@ -84,6 +92,11 @@ class KnownJob(Job):
     @property
     def stopped_callback(self) -> None:
         """None: this backend's jobs have no such callback."""
+
+    @property
+    def batch_handler(self) -> BatchHandler | None:
+        """What does it together with others of its name, if anything."""
+        return self._handler if isinstance(self._handler, BatchHandler) else None
 
     def is_held_by(self, worker: str, connection: Redis) -> bool:
         """Whether a worker, by name, is still the one that runs it.

@@ -11,11 +11,12 @@ __all__ = ["Priority", "open_queues"]
 
 
 class Priority(StrEnum):
-    """The queues, the more urgent one first. A worker's main thread empties them in this order, but leaves STUDIO and
-    HINT to another thread while that one keeps up."""
+    """The queues, the more urgent one first. A worker's main thread empties them in this order, but leaves those that
+    need no device to another thread while that one keeps up."""
 
     INTERACTIVE = "interactive"
-    STUDIO = "studio"  # fetches from and posts to Label Studio, which need no device
+    WRITE = "write"  # posts to Label Studio
+    STUDIO = "studio"  # reads from Label Studio
     BATCH = "batch"
     HINT = "hint"  # fetches that a webhook asked for, which brings no password
 

@@ -21,9 +21,11 @@ SHORTEST, LONGEST = 30, 300  # seconds that a host rests
 APART = 0.05  # seconds between two tasks that are put off: they shall not all come back at once
 LIFETIME = 86400  # seconds
 
-# Seconds that a task waits, as a string; "0" where it may ask. ARGV: now, seconds until another one may, APART.
+# Seconds that a task waits, as a string; "0" where it may ask, "" where nothing is known against the host either. ARGV:
+# now, seconds until another one may ask, APART.
 WAIT = """
-local resting = redis.call('HGET', KEYS[1], 'until')
+local times, resting = unpack(redis.call('HMGET', KEYS[1], 'times', 'until'))
+if not times then return '' end
 if not resting then return '0' end
 local left = tonumber(resting) - tonumber(ARGV[1])
 if left > 0 then
@@ -52,6 +54,7 @@ class SilentHosts:
         self._connection = keyspace.connection
         self._keyspace = keyspace
         self._all = keyspace.key("silent")
+        self._noted: set[str] = set()
         self._wait = keyspace.connection.register_script(WAIT)
         self._note = keyspace.connection.register_script(NOTE)
 
@@ -60,10 +63,16 @@ class SilentHosts:
 
         seconds: that asking takes at most; nobody else asks a host that has rested meanwhile.
         """
-        return float(self._wait(keys=[self._key(host)], args=[time.time(), seconds, APART]))
+        wait = self._wait(keys=[self._key(host)], args=[time.time(), seconds, APART])
+        if wait:
+            self._noted.add(host)
+        return float(wait or 0)
 
     def has_answered(self, host: str) -> None:
-        """It need not rest."""
+        """It need not rest, if there was anything against it when it was to be asked."""
+        if host not in self._noted:
+            return
+        self._noted.discard(host)
         with self._connection.pipeline() as pipe:
             pipe.delete(self._key(host))
             pipe.zrem(self._all, host)

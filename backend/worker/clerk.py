@@ -2,10 +2,11 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rq import Queue
 from rq.exceptions import DequeueTimeout, StopRequested
+from rq.job import Job
 from rq.worker import BaseWorker
 
 __all__ = ["Clerk"]
@@ -18,13 +19,21 @@ LOOK = 60  # seconds that it waits for a job at a time
 class Clerk:
     """Has a worker do the jobs of some queues, one after another, in a thread of their own.
 
+    perform: how it does one.
     queues: the more urgent one first.
     ended: once it is set, no further job is begun. What goes wrong beside a job, such as a Redis that is gone for good,
         sets it, and `failed`.
     """
 
-    def __init__(self, worker: BaseWorker, queues: Sequence[Queue], ended: threading.Event) -> None:
+    def __init__(
+        self,
+        worker: BaseWorker,
+        perform: Callable[[Job, Queue], None],
+        queues: Sequence[Queue],
+        ended: threading.Event,
+    ) -> None:
         self._worker = worker
+        self._perform = perform
         self._queues = queues
         self._ended = ended
         self._thread = threading.Thread(target=self._run, name="clerk", daemon=True)
@@ -61,4 +70,4 @@ class Clerk:
         if found:
             job, queue = found
             worker.log.info("%s: %s (%s)", queue.name, job.description, job.id)
-            worker.perform_job(job, queue, worker.prepare_execution(job))
+            self._perform(job, queue)

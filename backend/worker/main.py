@@ -23,10 +23,11 @@ from backend.queue.shared_state import SharedState
 from backend.settings import Settings
 from backend.timings import Timings
 from backend.worker.adoption import AdoptTasks
+from backend.worker.post_predictions import PostPredictions
 from backend.worker.predict import Predict
 from backend.worker.predictor import Predictor, Segmenter
 from backend.worker.rq_worker import RefAMWorker
-from backend.worker.studio_jobs import FetchTasks, LookAgain, LookThrough, PostPrediction
+from backend.worker.studio_jobs import FetchTasks, LookAgain, LookThrough
 from backend.worker.upkeep import Upkeep
 from refam.config import RefAMConfig
 from refam.errors import RefAMError
@@ -93,7 +94,7 @@ def bind(predictor: Predictor, desk: Desk) -> dict[JobName, Handler]:
     return {
         JobName.PREDICT: Predict(predictor, desk.shared, desk.settings),
         JobName.FETCH_TASKS: FetchTasks(desk),
-        JobName.POST_PREDICTION: PostPrediction(desk),
+        JobName.POST_PREDICTION: PostPredictions(desk),
         JobName.LOOK_THROUGH: LookThrough(desk),
         JobName.LOOK_AGAIN: LookAgain(desk),
         JobName.ADOPT_TASKS: AdoptTasks(desk),

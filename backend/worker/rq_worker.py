@@ -9,9 +9,10 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -21,6 +22,7 @@ from typing import Any, cast
 from redis.client import Pipeline
 from redis.exceptions import WatchError
 from rq import Queue
+from rq.exceptions import StopRequested
 from rq.executions import Execution
 from rq.job import Job
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
@@ -45,7 +47,11 @@ __all__ = ["RefAMWorker"]
 
 logger = logging.getLogger(__name__)
 
-BEHIND = 20  # jobs that wait for the clerk; with more, the main thread helps: masks shall not pile up in Redis
+TOGETHER = 50  # jobs that are done together, if they can be
+POLL = 0.02  # seconds between two looks for more
+GATHER = 0.2  # seconds in which they are gathered, while more are to come
+# Jobs that wait for the clerk; with more, the main thread helps: masks shall not pile up in Redis.
+BEHIND = {Priority.WRITE: 4 * TOGETHER, Priority.STUDIO: 20, Priority.HINT: 20}
 
 
 class TimeLimit(UnixSignalDeathPenalty):
@@ -107,11 +113,11 @@ class RefAMWorker(SimpleWorker):
         """Do jobs until told to stop; with `burst`, until the queues are empty, and all in the main thread. Returns
         whether it was meant to stop, and nothing is broken."""
         if not burst:
-            by_name = {queue.name: cast(TakingQueue, queue) for queue in self.queues}
-            aside = [by_name[self._keyspace.queue(priority)] for priority in (Priority.STUDIO, Priority.HINT)]
-            self._clerk = Clerk(self, [copy(queue) for queue in aside], self._ended)
-            for queue in aside:
-                queue.left = BEHIND
+            aside = [self._line(priority) for priority in BEHIND]
+            perform = partial(self._perform_with_others, gather=GATHER)
+            self._clerk = Clerk(self, perform, [copy(queue) for queue in aside], self._ended)
+            for queue, behind in zip(aside, BEHIND.values(), strict=True):
+                queue.left = behind
         self.work(burst=burst, logging_level=self._settings.log_level)
         if self._device_is_broken:
             logger.error("The device is broken; a new process is needed.")
@@ -135,9 +141,13 @@ class RefAMWorker(SimpleWorker):
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run a job in the main thread, while the last one's rest is done."""
-        execution = self.prepare_execution(job)
-        self._begin_rest()
-        self.perform_job(job, queue, execution)
+        if cast(KnownJob, job).batch_handler:
+            self._begin_rest()
+            self._perform_with_others(job, queue)
+        else:
+            execution = self.prepare_execution(job)
+            self._begin_rest()
+            self.perform_job(job, queue, execution)
 
     def prepare_execution(self, job: Job) -> Execution:
         """From here on the job is noted as running, no longer as taken."""
@@ -168,6 +178,47 @@ class RefAMWorker(SimpleWorker):
         else:
             self._finish(job, queue, execution, Rest(lambda pipe: answer))
         return True
+
+    def _perform_with_others(self, job: Job, queue: Queue, gather: float = 0) -> None:
+        """Run a job to its end, with others that wait in its queue if its handler does several at a time. gather:
+        seconds that more are waited for while images wait, whose masks are to be written soon."""
+        handler = cast(KnownJob, job).batch_handler
+        if handler is None:
+            self.perform_job(job, queue, self.prepare_execution(job))
+            return
+        jobs = list(self._gathered(job, queue, gather))
+        executions = [self.prepare_execution(each) for each in jobs]
+        try:
+            errors = handler.run_all([each.args for each in jobs])
+        except BaseException as failure:  # noqa: BLE001  # as in perform_job
+            errors = [failure] * len(jobs)
+        for each, execution, error in zip(jobs, executions, errors, strict=True):
+            if error is None:
+                self._finish(each, queue, execution, Rest(lambda pipe: None))
+            else:
+                self._finalize_failure(each, queue, execution, (type(error), error, error.__traceback__))
+
+    def _gathered(self, job: Job, queue: Queue, seconds: float) -> Iterator[Job]:
+        """The job and further ones of its queue, TOGETHER at most."""
+        yield job
+        deadline = time.monotonic() + seconds
+        for _ in range(TOGETHER - 1):
+            while (found := self._next(queue)) is None:
+                if time.monotonic() > deadline or not self._line(Priority.BATCH).count:
+                    return
+                self._ended.wait(POLL)
+            yield found
+
+    def _next(self, queue: Queue) -> Job | None:
+        """A queue's next job that is taken at once, if one waits."""
+        with suppress(StopRequested):
+            found = self.queue_class.dequeue_any([queue], None, self.connection, self.job_class, self.serializer)
+            return found[0] if found else None
+        return None
+
+    def _line(self, priority: Priority) -> TakingQueue:
+        name = self._keyspace.queue(priority)
+        return next(cast(TakingQueue, queue) for queue in self.queues if queue.name == name)
 
     def _finish(self, job: Job, queue: Queue, execution: Execution, rest: Rest) -> None:
         """Do a job's rest, and note in one step its answer and all that follows from it, unless somebody has taken the

@@ -1,16 +1,14 @@
-"""The jobs that talk to Label Studio: fetch tasks that are new, and post predictions."""
+"""The jobs that read from Label Studio: fetch tasks that are new, look for outdated and repeated predictions."""
 
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from rq.exceptions import AbandonedJobError
 from rq.job import Job
 
-from backend.delivery.claims import Target
-from backend.delivery.desk import Desk, OutdatedError
+from backend.delivery.desk import Desk
 from backend.errors import BackendError, LabelConfigError, RefusedError, TaskError
 from backend.label_studio.client import PAGE
 from backend.label_studio.label_config import LabelConfig
@@ -19,78 +17,11 @@ from backend.label_studio.request import TaskRequest
 from backend.label_studio.task_reading import read_task
 from backend.queue.outcome import Outcome
 
-__all__ = ["FetchTasks", "LookAgain", "LookThrough", "PostPrediction"]
+__all__ = ["FetchTasks", "LookAgain", "LookThrough", "read_or_write_failure"]
 
 logger = logging.getLogger(__name__)
 
 REST = 6.0  # seconds for each page until a project is looked through again unasked: a large one takes a while
-
-
-class PostPrediction:
-    """Does the jobs called JobName.POST_PREDICTION."""
-
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-
-    def run(self, job_id: str) -> None:
-        """Post a result to the tasks that it is due for. Tasks whose delivery fails do not hinder the others."""
-        desk = self._desk
-        try:
-            outcome = desk.shared.jobs.outcome(job_id)
-        except LookupError:
-            self._start_over(job_id)
-            return
-        if outcome is None:  # its worker is about to say so
-            desk.schedule.schedule_post(job_id, after=desk.timings.soon)
-            return
-        waits, errors = [], []
-        for target in desk.outbox.due(job_id):
-            try:
-                ended = outcome
-                mark = (outcome.nothing or {}).get("mark")
-                if outcome.prediction is not None and (wait := desk.deliver(target, outcome.prediction, mark)):
-                    waits.append(wait)
-                    continue
-            except OutdatedError:
-                desk.schedule.schedule_fetch(target.project, [int(target.task)])
-                desk.outbox.remove(job_id, target)
-                continue
-            except RefusedError as error:
-                ended = Outcome(failure=error.as_json())
-            except BackendError as error:
-                errors.append(error)
-                continue
-            desk.shared.ledger.end([(target.project, target.task, ended)])
-            if outcome.failure or outcome.nothing:
-                self._note_answered(job_id, target)
-            desk.outbox.remove(job_id, target)
-        if waits:
-            desk.schedule.schedule_post(job_id, after=min(waits))
-        if errors:
-            raise errors[0]
-        if outcome.prediction and not waits:
-            desk.shared.jobs.keep_for(job_id, desk.settings.delivered_ttl)
-
-    def on_failure(self, job: Job, kind: type[BaseException], error: BaseException) -> None:
-        """Called after each exception of `run`. Records the last one for all tasks that are still due."""
-        if job.should_retry:
-            return
-        desk, (job_id,) = self._desk, job.args
-        for target in desk.outbox.due(job_id):
-            desk.shared.ledger.end([(target.project, target.task, _failure(kind, error, "written to Label Studio"))])
-            desk.outbox.remove(job_id, target)
-
-    def _note_answered(self, job_id: str, target: Target) -> None:
-        """A task's question has no mask, which is said; a look through its project need not ask it again and again."""
-        with suppress(LookupError):
-            mark = question_mark(self._desk.shared.jobs.request(job_id))
-            self._desk.answered.note(target.project, {target.task: mark})
-
-    def _start_over(self, job_id: str) -> None:
-        """See to tasks whose result expired before it was posted, from the beginning."""
-        for target in self._desk.outbox.due(job_id):
-            self._desk.schedule.schedule_fetch(target.project, [int(target.task)])
-            self._desk.outbox.remove(job_id, target)
 
 
 class FetchTasks:
@@ -156,7 +87,7 @@ class FetchTasks:
             after = max(self._desk.settings.write_delays, default=self._desk.timings.full)
             self._desk.schedule.schedule_fetch(project, ids, again=again, hint=True, after=after)
             return
-        failure = _failure(kind, error, "read from Label Studio")
+        failure = read_or_write_failure(kind, error, "read from Label Studio")
         self._desk.shared.ledger.end([(project, str(task), failure) for task in ids])
 
 
@@ -232,7 +163,8 @@ class LookAgain:
         logger.warning("Tasks are not looked at again yet: %s", error)
 
 
-def _failure(kind: type[BaseException], error: BaseException, what: str) -> Outcome:
+def read_or_write_failure(kind: type[BaseException], error: BaseException, what: str) -> Outcome:
+    """How tasks end whose job failed for good. what: that could not be done."""
     reason = str(error) if isinstance(error, BackendError) else f"{kind.__name__}."
     if kind is AbandonedJobError:
         reason = "its worker died again and again."

@@ -1,11 +1,13 @@
 """Tasks in the stand-in for Label Studio, and what it holds of them in the end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from redis import Redis
 
+from backend.delivery.claims import Target
 from backend.delivery.desk import Desk
+from backend.delivery.writer import Delivery
 from backend.label_studio.request import TaskRequest
 from tests.support.label_studio import LabelStudio
 from tests.support.tasks import CONFIG, data_uri, png, request_of
@@ -34,6 +36,14 @@ def queue_tasks(desk: Desk, tasks: Sequence[dict[str, Any]], *, replace: bool = 
     requests = [request_of(task, desk.settings) for task in tasks]
     desk.queue(requests, replace=replace)
     return requests
+
+
+def deliver(desk: Desk, target: Target, prediction: Mapping[str, Any], mark: str | None = None) -> float:
+    """Write one prediction. Returns 0, or seconds to come back in, and raises what went wrong."""
+    (found,) = desk.writer.write([Delivery(target, prediction, mark)])
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def expire_claims(connection: Redis) -> None:

@@ -137,6 +137,8 @@ class LabelStudio:
         return 200, {**about, "task_number": number}
 
     def list_tasks(self, query: dict[str, str], **_: Any) -> Answer:
+        if "filters" in query.get("query", ""):
+            return self.list_predicted(query)
         assert query["fields"] == "task_only"
         assert query["resolve_uri"] == "false"
         tasks = [self.task(n) for n, t in sorted(self.tasks.items()) if t["project"] == int(query["project"])]
@@ -150,6 +152,20 @@ class LabelStudio:
         if not page and query["page"] != "1":
             return 404, {"detail": "Invalid page."}
         return 200, {"tasks": page, "total": len(tasks)}
+
+    def list_predicted(self, query: dict[str, str]) -> Answer:
+        """Tasks that have a prediction of some version, by number."""
+        asked = json.loads(query["query"])
+        (wanted,) = asked["filters"]["items"]
+        assert (wanted["filter"], wanted["operator"]) == ("filter:tasks:predictions_model_versions", "contains")
+        held = {
+            entry["task"]
+            for entry in self.predictions.values()
+            if any(part in entry["model_version"] for part in wanted["value"])
+        }
+        found = [n for n in asked["selectedItems"]["included"] if n in held and n in self.tasks]
+        ids = [{"id": n} for n in sorted(found) if self.tasks[n]["project"] == int(query["project"])]
+        return 200, {"tasks": ids, "total": len(ids)}
 
     def list_predictions(self, query: dict[str, str], **_: Any) -> Answer:
         return 200, [entry for entry in self.predictions.values() if entry["task"] == int(query["task"])]

@@ -10,9 +10,10 @@ from backend.delivery.claims import Target
 from backend.delivery.desk import Desk
 from backend.errors import TaskError
 from backend.label_studio.client import Studio
-from backend.worker.studio_jobs import LookAgain, PostPrediction
+from backend.worker.post_predictions import PostPredictions
+from backend.worker.studio_jobs import LookAgain
 from backend.worker.upkeep import Upkeep
-from tests.support.deliveries import expire_claims, once, queue_tasks, texts
+from tests.support.deliveries import deliver, expire_claims, once, queue_tasks, texts
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def test_two_writers_write_once(studio, settings, run_jobs, queue, desk, connect
     studio.predictions.clear()
     expire_claims(connection)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: PostPrediction(desk).run(requests[0].job_id()), range(4)))
+        list(pool.map(lambda _: PostPredictions(desk).run(requests[0].job_id()), range(4)))
     once(studio, numbers)
 
 
@@ -82,15 +83,15 @@ def delivery(studio, settings):
 
 
 def test_a_writer_held_up_before_it_looks_leaves_the_next_ones_claim_alone(studio, desk, held_up, delivery):
-    held_up("GET", lambda other: other.deliver(*delivery))
-    assert desk.deliver(*delivery) == 0
+    held_up("GET", lambda other: deliver(other, *delivery))
+    assert deliver(desk, *delivery) == 0
     once(studio, [1])
     assert desk.claims.claim([delivery[0]], studio.version, 60) == [None]
 
 
 def test_a_writer_held_up_before_it_writes_takes_its_second_prediction_back(studio, desk, held_up, delivery):
-    held_up("POST", lambda other: other.deliver(*delivery))
-    assert desk.deliver(*delivery) == 0
+    held_up("POST", lambda other: deliver(other, *delivery))
+    assert deliver(desk, *delivery) == 0
     once(studio, [1])
     assert desk.claims.claim([delivery[0]], studio.version, 60) == [None]
 
@@ -111,12 +112,12 @@ def test_two_writers_that_write_at_once_leave_one_prediction(studio, desk, setti
             assert event.wait(60)
 
     def second():
-        ended.append(Desk.over(shared, Studio(settings), settings).deliver(*delivery))
+        ended.append(deliver(Desk.over(shared, Studio(settings), settings), *delivery))
 
     ended = []
     studio.fault = fault
     with ThreadPoolExecutor() as pool:
-        ended.append(desk.deliver(*delivery))
+        ended.append(deliver(desk, *delivery))
         first_has_left.set()
     assert ended == [0, 0]
     once(studio, [1])
@@ -140,7 +141,7 @@ class TestALookAgain:
                 studio.store(1, delivery[1])
 
         studio.after = after
-        assert desk.deliver(*delivery) == 0
+        assert deliver(desk, *delivery) == 0
         assert studio.per_task() == {(1, studio.version): 2}
         look()
         once(studio, [1])
@@ -149,13 +150,13 @@ class TestALookAgain:
         """It passed its check, and was frozen while it sent; another one delivered meanwhile; then it died."""
         desk.claims.claim([delivery[0]], studio.version, 60)
         look()
-        assert desk.deliver(*delivery) == 0
+        assert deliver(desk, *delivery) == 0
         studio.store(1, delivery[1])
         look()
         once(studio, [1])
 
     def test_what_answers_otherwise_stays(self, studio, desk, look, delivery):
-        desk.deliver(*delivery)
+        deliver(desk, *delivery)
         for version, mark in (("refam-old", "a" * 12), ("somebody-else", "a" * 12), (studio.version, "b" * 12)):
             studio.store(1, {"model_version": version, "score": 1.0, "result": [{"id": f"{mark}-00000000"}]})
         look()
@@ -165,7 +166,7 @@ class TestALookAgain:
         self, studio, desk, look, delivery, monkeypatch, caplog
     ):
         desk.claims.claim([Target("6", "9")], studio.version, 60)
-        desk.deliver(*delivery)
+        deliver(desk, *delivery)
         studio.store(1, delivery[1])
         readable = desk.studio.tasks
 
@@ -194,7 +195,7 @@ class TestALookAgain:
 
     def test_it_is_scheduled_once_the_claims_have_ended(self, studio, shared, desk, connection, delivery, run_jobs):
         upkeep = Upkeep(shared)
-        assert desk.deliver(*delivery) == 0
+        assert deliver(desk, *delivery) == 0
         studio.store(1, delivery[1])
         upkeep.run()
         assert not list(shared.jobs.scheduled("again"))

@@ -13,10 +13,10 @@ from backend.commands.refresh import refresh
 from backend.commands.selection import Selection
 from backend.delivery.answered import Answered
 from backend.delivery.claims import Target
-from backend.delivery.desk import OutdatedError
+from backend.delivery.writer import OutdatedError
 from backend.label_studio.region_ids import question_of
 from backend.queue.priorities import Priority
-from tests.support.deliveries import expire_claims, once, texts
+from tests.support.deliveries import deliver, expire_claims, once, texts
 from tests.support.rq_queues import rq_queue
 from tests.support.tasks import CONFIG, data_uri, png, request_of
 
@@ -155,7 +155,7 @@ def test_a_desk_says_that_a_prediction_is_outdated(studio, stored, desk, queue, 
     correct(studio, stored[0], text="right")
     studio.store(stored[0], {**prediction, "result": [{"id": "0123456789ab-01234567"}]})
     with pytest.raises(OutdatedError):
-        desk.deliver(Target("7", str(stored[0])), prediction)
+        deliver(desk, Target("7", str(stored[0])), prediction)
 
 
 def test_who_asks_often_looks_once_in_a_while(studio, client, run_jobs, stored, connection, shared):

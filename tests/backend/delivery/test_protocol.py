@@ -13,7 +13,7 @@ from backend.delivery.desk import Desk
 from backend.errors import TemporaryError
 from backend.worker.studio_jobs import LookAgain
 from tests.backend.delivery.protocol_model import search
-from tests.support.deliveries import expire_claims
+from tests.support.deliveries import deliver, expire_claims
 
 MOST_FAULTS = 6
 
@@ -42,6 +42,10 @@ class MemoryStudio:
         self.underway: list[dict[str, Any]] = []
         self.happen: Callable[[str], str | None] = lambda step: None
         self._number = 0
+
+    def predicted(self, project: str, ids: list[int], versions: str) -> set[int]:
+        self.happen("list")
+        return set(ids) if self.stored else set()
 
     def predictions(self, task: str) -> list[dict[str, Any]]:
         self.happen("list")
@@ -88,10 +92,10 @@ def test_whatever_happens_at_any_step_one_prediction_stays(data, memory, shared,
     prediction = {"model_version": settings.model_version, "score": 0.5, "result": []}
     faults, due = MOST_FAULTS, True
 
-    def deliver() -> None:
+    def post() -> None:
         """As a job that posts: what is delivered is due no more."""
         nonlocal due
-        if due and not Desk.over(shared, memory, settings).deliver(target, prediction):
+        if due and not deliver(Desk.over(shared, memory, settings), target, prediction):
             due = False
 
     def happen(step: str) -> str | None:
@@ -111,7 +115,7 @@ def test_whatever_happens_at_any_step_one_prediction_stays(data, memory, shared,
                 memory.underway.append(prediction)
                 raise DiedError
             case "other":
-                tried(deliver)
+                tried(post)
             case "late" | "twice":
                 return kind
         return None
@@ -125,10 +129,10 @@ def test_whatever_happens_at_any_step_one_prediction_stays(data, memory, shared,
 
     memory.happen = happen
     for _ in range(3):  # a worker, and those that take its job over
-        tried(deliver)
+        tried(post)
     memory.happen = lambda step: None
     expire_claims(connection)
-    deliver()
+    post()
     assert memory.stored
     assert not due
     for late in memory.underway:

@@ -74,7 +74,7 @@ def test_who_has_waited_for_nothing_saves_no_turns(ask, take):
     take(10)
     ask("b", 20)
     taken = projects(take(10))
-    assert taken.count("a") == taken.count("b")
+    assert abs(taken.count("a") - taken.count("b")) <= 2
 
 
 def test_a_turn_that_was_withdrawn_is_given_back(ask, take, queue):

@@ -148,6 +148,7 @@ def test_a_host_that_answers_now_and_then_does_not_rest(shared):
     for _ in range(5):
         hosts.was_silent("a.org")
         hosts.was_silent("a.org")
+        assert hosts.wait("a.org", 1) == 0
         hosts.has_answered("a.org")
     assert hosts.wait("a.org", 1) == 0
     assert hosts.resting() == {}
