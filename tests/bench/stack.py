@@ -36,7 +36,7 @@ class Stack:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._processes: list[subprocess.Popen[bytes]] = []
         port, studio_port = free_port(), free_port()
         address = f"http://127.0.0.1:{studio_port}"
@@ -74,11 +74,11 @@ class Stack:
     @property
     def busy(self) -> Path:
         """When the workers' models were at work: see tests.bench.model."""
-        return self._folder / "busy"
+        return self.folder / "busy"
 
     @property
     def log(self) -> Path:
-        return self._folder / "log"
+        return self.folder / "log"
 
     def start_studio(self) -> None:
         """Start the stand-in for Label Studio, with an empty project."""

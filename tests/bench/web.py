@@ -1,16 +1,29 @@
 """The web process: how much it holds, how soon it is there, and that /health always answers."""
 
+import json
+import socket
 import statistics
+import subprocess
+import sys
 import time
+from contextlib import ExitStack
 
+import httpx
 import psutil
 
 from tests.bench.measurement import MIB, Measurement
-from tests.bench.stack import running
+from tests.bench.stack import CONFIG, PROJECT, running
 
 __all__ = ["BENCHMARKS"]
 
 STARTS = 5
+UPLOADS = """
+import sys, httpx
+url, body = sys.argv[1:]
+content = open(body, "rb").read()
+while True:
+    httpx.post(url, content=content, timeout=100, trust_env=False).raise_for_status()
+"""
 
 
 def web_process(toy: bool) -> list[Measurement]:
@@ -47,4 +60,46 @@ def web_process(toy: bool) -> list[Measurement]:
     ]  # fmt: skip
 
 
-BENCHMARKS = {"web_process": web_process}
+def web_besieged(toy: bool) -> list[Measurement]:
+    """/health beside connections that say nothing, half of which have announced a body, and beside large uploads."""
+    idle, megabytes, asked = (10, 2, 20) if toy else (200, 200, 500)
+    with running() as stack, ExitStack() as connections:
+        web = stack.start_web()
+        address = ("127.0.0.1", int(stack.web.base_url.port or 0))
+        for number in range(idle):
+            connection = connections.enter_context(socket.create_connection(address))
+            if number % 2:
+                connection.sendall(b"POST /webhook HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")
+        body, waits = stack.folder / "body", []
+        body.write_bytes(_large_body(megabytes))
+        upload = subprocess.Popen([sys.executable, "-c", UPLOADS, f"{stack.web.base_url}/predict", str(body)])
+        for _ in range(asked):
+            start = time.perf_counter()
+            httpx.get(f"{stack.web.base_url}/health", timeout=100).raise_for_status()
+            waits.append(time.perf_counter() - start)
+            time.sleep(0.02)
+        if upload.poll() is not None:
+            raise RuntimeError("an upload failed")
+        upload.kill()
+        upload.wait()
+        peak = psutil.Process(web.pid).memory_info().rss
+    where = f"{idle} idle connections, uploads of {megabytes} MB one after another"
+    return [
+        Measurement(
+            "web_besieged.health", 1000 * statistics.quantiles(waits, n=100)[98], "ms",
+            conditions=f"p99 of {len(waits)} requests for /health, each on a connection of its own; {where}",
+        ),
+        Measurement("web_besieged.longest", 1000 * max(waits), "ms", conditions="the longest of them"),
+        Measurement("web_besieged.memory", peak / MIB, "MiB", conditions=f"resident at the end; {where}"),
+    ]  # fmt: skip
+
+
+def _large_body(megabytes: int) -> bytes:
+    """What Label Studio sends of a task with a large old prediction."""
+    region = {"type": "brushlabels", "value": {"format": "rle", "rle": [7] * (megabytes * 500_000)}}
+    task = {"id": 1, "data": {"image": "", "text": "left"}, "predictions": [{"result": [region]}]}
+    body = {"tasks": [task], "project": f"{PROJECT}.1", "label_config": CONFIG, "params": {"context": None}}
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+BENCHMARKS = {"web_process": web_process, "web_besieged": web_besieged}

@@ -53,6 +53,8 @@ class Proxy:
             response = self._client.request(method, path, headers=headers, content=raw)
         except httpx.HTTPError:
             return DROPPED
+        if faults:
+            faults.repeat(method, route, lambda: self._client.request(method, path, headers=headers, content=raw))
         if response.is_success:
             self.answered.append(route)
         return (faults and faults.after(method, route)) or (response.status_code, response.content)

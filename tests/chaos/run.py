@@ -29,8 +29,11 @@ from tests.chaos.studio import ChaosStudio, Faults, patiently, stand_in
 from tests.chaos.tasks import draw_tasks
 from tests.chaos.users import Users
 from tests.support.processes import ROOT
+from tests.support.silent_host import HOST, SilentHost, silent_host
 
 __all__ = ["PLANS", "Plan", "run", "save"]
+
+DISK = "256m"  # `up` starts Redis once 64 MiB of it are free
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Plan:
 
     seconds: after which what has not ended counts as lost. slow: that a job takes. gaps: shortest and longest between
     two deeds. patience: after which the backend gives a request up. life: after which a worker counts as dead.
+    silent_rate: tasks whose image is on a host that does not answer for `silence` seconds. deaths: of frozen workers.
     studio: "stand-in" or "real". model: "stub" or "embedded".
     """
 
@@ -50,6 +54,10 @@ class Plan:
     redis_restarts: int = 4
     redis_outage: float = 60
     web_kills: int = 3
+    deaths: int = 2
+    full_disks: int = 1
+    silent_rate: float = 0.05
+    silence: float = 120
     error_rate: float = 0.1
     broken_rate: float = 0.04
     slow: float = 2
@@ -64,8 +72,8 @@ class Plan:
 PLANS = {  # for each kind of Label Studio, what a run does unless told otherwise
     "stand-in": Plan(0),
     "real": Plan(
-        0, tasks=60, workers=2, kills=4, hangs=1, redis_restarts=1, redis_outage=0, web_kills=1, error_rate=0.2,
-        broken_rate=0.1, slow=3, patience=10, life=15, studio="real",
+        0, tasks=60, workers=2, kills=4, hangs=1, redis_restarts=1, redis_outage=0, web_kills=1, deaths=1, silence=60,
+        error_rate=0.2, broken_rate=0.1, slow=3, patience=10, life=15, studio="real",
     ),
 }  # fmt: skip
 
@@ -81,6 +89,8 @@ def run(plan: Plan, log: Callable[[str], None] = print) -> dict[str, Any]:
     faults = Faults(plan.error_rate, plan.patience, plan.seed)
     with (
         tempfile.TemporaryDirectory(prefix="chaos-") as folder,
+        _small_disk(Path(folder) / "state") as disk,
+        silent_host() as host,
         _studio(plan, faults) as studio,
         _environment(plan, studio, Path(folder)) as environment,
     ):
@@ -100,11 +110,16 @@ def run(plan: Plan, log: Callable[[str], None] = print) -> dict[str, Any]:
                     plan.redis_restarts,
                     plan.redis_outage,
                     plan.web_kills,
+                    plan.deaths,
+                    plan.full_disks,
+                    disk,
                     plan.gaps,
                     say,
                     up_pid=up.pid,
                 )
-                bringing = _bring_tasks(users, plan)
+                bringing = _bring_tasks(users, plan, host)
+                answering = threading.Timer(plan.silence, setattr, (host, "answers", True))
+                answering.start()
                 sabotage = threading.Thread(target=saboteur.run, daemon=True)
                 for thread in [*bringing, sabotage]:
                     thread.start()
@@ -115,6 +130,7 @@ def run(plan: Plan, log: Callable[[str], None] = print) -> dict[str, Any]:
                         break
                     time.sleep(1)
                 saboteur.idle.set()
+                answering.cancel()
                 sabotage.join(plan.seconds)
                 time.sleep(2 * plan.patience)  # what Label Studio still does late
                 failures = {int(entry["task"]): entry for entry in shared.ledger.failures.newest()}
@@ -124,9 +140,9 @@ def run(plan: Plan, log: Callable[[str], None] = print) -> dict[str, Any]:
     return result | {"log": log_text}
 
 
-def _bring_tasks(users: Users, plan: Plan) -> list[threading.Thread]:
+def _bring_tasks(users: Users, plan: Plan, host: SilentHost) -> list[threading.Thread]:
     """Threads, each of which brings its share of the tasks, in a project of its own."""
-    tasks = draw_tasks(plan.model, plan.tasks, plan.broken_rate, plan.slow, plan.seed)
+    tasks = draw_tasks(plan.model, plan.tasks, plan.broken_rate, plan.slow, plan.seed, host.picture, plan.silent_rate)
     ways = (users.retrieve, users.announce, users.prelabel)
     shares = [(way, users.studio.new_project(), tasks[n :: len(ways)]) for n, way in enumerate(ways)]
     return [threading.Thread(target=way, args=(project, share), daemon=True) for way, project, share in shares]
@@ -161,6 +177,8 @@ def report(
         "good_failed": sorted({f"{e['field']}: {e['message']}" for t, e in failures.items() if t not in broken}),
         "worker_kills": saboteur.done["worker_kills"],
         "worker_hangs": saboteur.done["worker_hangs"],
+        "frozen_deaths": saboteur.done["frozen_deaths"],
+        "full_disks": saboteur.done["full_disks"],
         "redis_restarts": saboteur.done["redis_restarts"],
         "redis_outages": saboteur.done["redis_outages"],
         "web_kills": saboteur.done["web_kills"],
@@ -197,6 +215,19 @@ def _studio(plan: Plan, faults: Faults) -> AbstractContextManager[ChaosStudio]:
 
 
 @contextmanager
+def _small_disk(folder: Path) -> Iterator[Path | None]:
+    """A disk of its own at a folder, where this process may mount one."""
+    folder.mkdir()
+    options = ("-t", "tmpfs", "-o", f"size={DISK}", "tmpfs")
+    mounted = subprocess.run(["mount", *options, str(folder)], stderr=subprocess.DEVNULL, check=False).returncode == 0
+    try:
+        yield folder if mounted else None
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextmanager
 def _environment(plan: Plan, studio: ChaosStudio, folder: Path) -> Iterator[dict[str, str]]:
     own = {
         "REFAM_BACKEND_STATE_DIR": str(folder / "state"),
@@ -207,6 +238,8 @@ def _environment(plan: Plan, studio: ChaosStudio, folder: Path) -> Iterator[dict
         "REFAM_BACKEND_CLAIM_SECONDS": "30",
         "REFAM_BACKEND_INLINE_SECONDS": "5",
         "REFAM_BACKEND_LOG_LEVEL": "WARNING",
+        "REFAM_BACKEND_IMAGE_HOSTS": HOST,
+        "REFAM_BACKEND_IMAGE_TIMEOUT": str(plan.patience),
         "LABEL_STUDIO_URL": studio.url,
         "LABEL_STUDIO_API_KEY": studio.token,
         "CHAOS_MODEL": plan.model,

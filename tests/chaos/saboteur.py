@@ -18,6 +18,7 @@ from rq.job import Job
 from backend.queue.shared_state import SharedState
 
 FROZEN = 75  # seconds that a hanging worker is left hanging: others must take over meanwhile, and claims expire
+FULL = 20  # seconds that the disk is full
 
 
 @dataclass
@@ -25,6 +26,8 @@ class Saboteur:
     """Kills, freezes and restarts, until `idle` is set: then nobody works any more. `log` gets a line for each deed.
 
     gaps: shortest and longest time between two deeds, in seconds.
+    deaths: of workers that were frozen for a while.
+    full_disks: how often the disk below `disk` is full, if it is a small one of its own.
     """
 
     shared: SharedState
@@ -34,6 +37,9 @@ class Saboteur:
     redis_restarts: int
     redis_outage: float
     web_kills: int
+    deaths: int
+    full_disks: int
+    disk: Path | None
     gaps: tuple[float, float]
     log: Callable[[str], None]
     up_pid: int
@@ -47,6 +53,7 @@ class Saboteur:
         chance = random.Random(f"saboteur {self.seed}")  # noqa: S311
         deeds = [self.kill] * self.kills + [self.hang] * self.hangs + [self.restart_redis] * self.redis_restarts
         deeds += [self.kill_web] * self.web_kills + [self.cut_off_redis] * bool(self.redis_outage)
+        deeds += [self.freeze_to_death] * self.deaths + [self.fill_disk] * self.full_disks
         chance.shuffle(deeds)
         for deed in deeds:
             if self.idle.wait(chance.uniform(*self.gaps)):
@@ -69,6 +76,30 @@ class Saboteur:
             wake = threading.Timer(FROZEN, self._send, (pid, signal.SIGCONT, "worker_resumes"))
             wake.start()
             self._watchers.append(wake)
+
+    def freeze_to_death(self) -> None:
+        """Freeze a worker in the middle of a job, and SIGKILL it once others have taken over: what it had sent may
+        still arrive, and it never looks."""
+        for pid, jobs in self._victims():
+            self._send(pid, signal.SIGSTOP, "worker_frosts")
+            self._watch(jobs)
+            death = threading.Timer(FROZEN, self._send, (pid, signal.SIGKILL, "frozen_deaths"))
+            death.start()
+            self._watchers.append(death)
+
+    def fill_disk(self) -> None:
+        """Leave Redis no room, for a while."""
+        if self.disk is None:
+            return
+        filler = self.disk / "filler"
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(2**20))
+        self.done["full_disks"] += 1
+        self.log(f"the disk is full (full_disks {self.done['full_disks']})")
+        time.sleep(FULL)
+        filler.unlink()
+        self._patiently(self.shared.connection.ping)
 
     def restart_redis(self) -> None:
         """SIGKILL Redis, which `up` starts again on the same file."""

@@ -84,6 +84,19 @@ class Faults:
         self._note(kind)
         return (502, None) if kind == "lost" else (201, Truncated(b'{"created": '))
 
+    def repeat(self, method: str, path: str, carry_out: Callable[[], Any]) -> None:
+        """A proxy may repeat a write, at once or late."""
+        if method != "POST" or not path.endswith("/import/predictions") or self._random.random() > self._rate:
+            return
+        if late := self._random.choice((0, 0, 5, 20)):
+            self._note("twice, late")
+            timer = threading.Timer(late, carry_out)
+            timer.daemon = True
+            timer.start()
+        else:
+            self._note("twice")
+            carry_out()
+
     def _note(self, kind: str) -> None:
         self._once.failed = True
         self.errors[kind] += 1
@@ -96,7 +109,12 @@ class StandIn(LabelStudio):
 
     def __init__(self, faults: Faults) -> None:
         super().__init__()
-        self.fault, self.after = faults.before, faults.after
+        self.fault, self.after, self._repeat = faults.before, faults.after, faults.repeat
+
+    def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Answer:
+        answer = super().answer
+        self._repeat(method, path, lambda: answer(method, path, query, body))
+        return answer(method, path, query, body)
 
     def connect(self, web: httpx.Client, version: str) -> None:
         self._web, self.version = web, version

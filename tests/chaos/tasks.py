@@ -36,17 +36,29 @@ class Task:
     broken: str | None
 
 
-def draw_tasks(model: str, number: int, broken_rate: float, slow: float, seed: int) -> list[Task]:
+def draw_tasks(
+    model: str,
+    number: int,
+    broken_rate: float,
+    slow: float,
+    seed: int,
+    silent: Callable[[int], str],
+    silent_rate: float,
+) -> list[Task]:
     """So many tasks for a model, "stub" or "embedded".
 
     slow: seconds that the stub takes for one, on average.
+    silent: address of a picture on a host that does not answer for a while, which some of the good ones have.
     """
     chance = random.Random(f"tasks {seed}")  # noqa: S311
     broken, good = BROKEN | UNUSABLE[model], _stub(chance, slow) if model == "stub" else _embedded()
     tasks = []
     for n in range(number):
         kind = chance.choice(list(broken)) if chance.random() < broken_rate else None
-        tasks.append(Task(broken[kind](n) if kind else good(n), kind))
+        data = broken[kind](n) if kind else good(n)
+        if not kind and chance.random() < silent_rate:
+            data["image"] = silent(n)
+        tasks.append(Task(data, kind))
     return tasks
 
 

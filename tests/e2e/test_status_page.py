@@ -48,7 +48,7 @@ def test_a_failed_task_is_retried_with_its_button(project, api, studio, sample, 
     failed.wait_for()
     address = failed.get_by_role("link", name=str(task), exact=True).last.get_attribute("href")
     assert str(address).endswith(f"/projects/{project}/data?task={task}")
-    assert section(status_page, "Queue").locator("tbody tr").count() == 4
+    assert section(status_page, "Queue").locator("tbody tr").count() == 5
 
     shutil.copy(studio.files / entry.picture.name, studio.files / late)
     failed.get_by_role("button", name="Retry all").click()

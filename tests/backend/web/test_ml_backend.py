@@ -179,5 +179,5 @@ def test_a_full_queue_takes_no_further_task_whoever_asks(configure, connection, 
         many = app.post("/predict", json=body(*some)).json()
         assert [error["field"] for error in many["errors"]] == ([] if number == 1 else ["queue", "queue"])
     assert {name: depth["waiting"] for name, depth in shared.backlog.depths().items()} == {
-        "interactive": 2, "studio": 0, "batch": 2, "hint": 0,
+        "interactive": 2, "write": 0, "studio": 0, "batch": 2, "hint": 0,
     }  # fmt: skip

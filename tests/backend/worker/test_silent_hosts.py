@@ -1,8 +1,6 @@
 """Hosts that take a connection and never answer: their tasks wait, and keep nobody else waiting."""
 
-import socket
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from unittest.mock import patch
 
@@ -13,48 +11,14 @@ from backend.json_bytes import JSONBytes
 from backend.queue import silent_hosts
 from backend.queue.priorities import Priority
 from backend.worker import predict
-from tests.support.tasks import png, request_of, task
-
-HOST = "127.0.0.1"
-
-
-class Host:
-    """Answers nothing, until `picture` is set; counts who asks."""
-
-    def __init__(self):
-        self.asked = 0
-        self.answers = False
-        self._server = socket.create_server((HOST, 0))
-        self.port = self._server.getsockname()[1]
-        self._open = []
-
-    def serve(self):
-        while True:
-            try:
-                connection, _ = self._server.accept()
-            except OSError:
-                return
-            self.asked += 1
-            self._open.append(connection)  # a socket that nobody holds is closed
-            if self.answers:
-                connection.recv(10_000)
-                picture = png()
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(picture), picture))
-
-    def close(self):
-        self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-        for connection in self._open:
-            connection.close()
+from tests.support.silent_host import HOST, silent_host
+from tests.support.tasks import request_of, task
 
 
 @pytest.fixture
 def host():
-    host = Host()
-    with ThreadPoolExecutor(1) as threads:
-        threads.submit(host.serve)
+    with silent_host() as host:
         yield host
-        host.close()
 
 
 @pytest.fixture
@@ -67,10 +31,8 @@ def ask(queue, settings, host):
     """Queues tasks whose images are on the host; returns their jobs."""
 
     def ask(*numbers, project="7"):
-        images = [f"http://{HOST}:{host.port}/{number}.png" for number in numbers]
         requests = [
-            request_of(task(number, "left", image), settings, project=project)
-            for number, image in zip(numbers, images, strict=True)
+            request_of(task(number, "left", host.picture(number)), settings, project=project) for number in numbers
         ]
         queue.submit(requests, Priority.BATCH)
         return [request.job_id() for request in requests]
