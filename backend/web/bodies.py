@@ -34,6 +34,12 @@ MAX_HINTED = 10_000  # tasks; Label Studio tells of 5,000 at most
 PLACE = re.compile(r" - at `\$(?P<path>.*)`$")
 MISSING = re.compile(r"Object missing required field `(?P<name>.*?)`")
 
+
+def null() -> Raw:
+    """What a part holds that is absent."""
+    return Raw(b"null")
+
+
 Number = Annotated[int, Meta(ge=0, le=LARGEST_NUMBER)]
 Identifier = Number | Annotated[str, Meta(pattern=r"^[\w.:-]{0,100}$(?!\n)")] | None
 REMEDY = "Send what Label Studio sends."
@@ -53,7 +59,7 @@ class ResultBody(Struct):
     """A result that an annotator has drawn or typed, as far as it is used. value: a brush's may have millions of
     numbers."""
 
-    value: Raw = field(default_factory=Raw)
+    value: Raw = field(default_factory=null)
     type: Any = None
     from_name: Any = None
     is_positive: Any = None
@@ -85,7 +91,7 @@ class TaskBody(Struct):
     data: Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
     id: Identifier = None
     project: Identifier = None
-    drafts: Raw = field(default_factory=Raw)
+    drafts: Raw = field(default_factory=null)
 
     def built(self, fields: Sequence[str], place: str) -> dict[str, Any]:
         """It as a dict, with these fields of its data. place: its own in the body, such as "tasks.0". Raises
@@ -98,7 +104,7 @@ class TaskBody(Struct):
 class ParamsBody(Struct):
     """`params` of /predict."""
 
-    context: Raw = field(default_factory=Raw)
+    context: Raw = field(default_factory=null)
 
     def drawn(self) -> dict[str, Any] | None:
         """What the annotator drew and typed, as a dict; None if nobody did. Raises RequestError."""
@@ -183,11 +189,9 @@ class ErrorBody(BaseModel):
 
 
 def build(raw: Raw, field: str, kind: Any = Any) -> Any:
-    """What a part of a body holds; None if it is absent. Raises RequestError if it is malformed, or expands to too
+    """What a part of a body holds. Raises RequestError if it is malformed, or expands to too
     much."""
     content = bytes(raw)
-    if not content:
-        return None
     if _expands(content, kind):
         remedy = "Let fields of the task's data that hold image, text and labels hold nothing else."
         raise RequestError(413, field, "it has too many entries.", remedy)

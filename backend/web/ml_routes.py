@@ -35,6 +35,7 @@ from backend.web.bodies import (
     parse,
 )
 from backend.web.intake import Intake
+from backend.web.large_bodies import parse_predict
 from backend.web.ml_backend import RefAMBackend
 from backend.web.webhook import AUTOMATIC_PAGES, HINT_MAX_BYTES, LOOK_PAUSE, Webhook
 
@@ -91,7 +92,7 @@ class MLRoutes:
         """Tasks in, predictions out, as far as they are ready."""
 
         def work(raw: bytearray) -> Any:
-            body = parse(PredictBody, raw)
+            body = parse_predict(raw)
             return self._answer(body.tasks, body.label_config, body.params.drawn())
 
         return await self._answered(request, work)

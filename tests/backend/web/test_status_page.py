@@ -164,9 +164,9 @@ class TestProgress:
         assert (before["7"]["waiting"], before["8"]["waiting"]) == (4, 2)
         assert before["7"]["rate"] is None
         state = client.get("/status").json()
-        assert [(job["project"], job["task"]) for job in state["waiting"]] == [
-            ("7", "1"), ("7", "2"), ("7", "3"), ("8", "5"), ("8", "6"),
-        ]  # fmt: skip
+        waiting = [(job["project"], job["task"]) for job in state["waiting"]]
+        turns = [{("7", "1"), ("8", "5")}, {("7", "2"), ("8", "6")}, {("7", "3")}]
+        assert [set(waiting[:2]), set(waiting[2:4]), set(waiting[4:])] == turns
         run_jobs()
         after = projects(client)
         assert {name: (entry["waiting"], entry["done"], entry["failed"]) for name, entry in after.items()} == {
@@ -277,9 +277,9 @@ class TestCancel:
 
     def test_what_runs_is_finished(self, client, studio, queue, connection, shared):
         retrieve(client, studio, 7, "left", "right")
-        job_id = rq_queue(shared.keyspace, Priority.BATCH).pop_job_id()  # as a worker that has just taken it
+        (job_id, _), *_ = connection.zpopmin(rq_queue(shared.keyspace, Priority.BATCH).line)  # as a worker takes it
         assert post(client, "/cancel", project="7") == {"cancelled": 1}
-        assert connection.exists(f"rq:job:{job_id}")
+        assert connection.exists(f"rq:job:{job_id.decode()}")
 
     def test_a_cancelled_task_can_be_asked_for_again(self, client, studio, run_jobs):
         numbers = retrieve(client, studio, 7, "left", "right")
