@@ -136,6 +136,11 @@ def test_bad_requests_get_their_reasons(backend):
     assert backend.post("/predict", json=body(config=CONFIG)).is_success
 
 
+def test_no_input_takes_much_memory(backend, processes):
+    """Of the worker with its stub, and of the web server, after all of the above: a bound is 2 GiB beside the model."""
+    assert max(processes.peaks()) < 2 * 2**30, processes.peaks()
+
+
 def test_the_corpus_is_large_and_its_table_up_to_date():
     inputs = [case["input"] for cases in CASES.values() for case in cases]
     assert len(set(inputs)) == len(inputs) >= 60

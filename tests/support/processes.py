@@ -50,6 +50,14 @@ class Processes:
         self._running.append(process)
         return process
 
+    def peaks(self) -> list[int]:
+        """Bytes that each of those that run has taken at most."""
+        peaks = []
+        for process in self._running:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            peaks.append(1024 * int(status.partition("VmHWM:")[2].split()[0]))
+        return peaks
+
     @property
     def log(self) -> Path:
         return self._folder / "processes.log"

@@ -1,12 +1,14 @@
 """Faults in any order: the protocol's model in all its states, and the real classes on a real Redis."""
 
+import threading
 from collections.abc import Callable
+from queue import Queue
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from backend.delivery.claims import Target
 from backend.delivery.desk import Desk
@@ -15,7 +17,11 @@ from backend.worker.studio_jobs import LookAgain
 from tests.backend.delivery.protocol_model import search
 from tests.support.deliveries import deliver, expire_claims
 
-MOST_FAULTS = 6
+WORKERS = 2  # at a time
+PATIENCE = 20  # seconds
+TARGET = Target("7", "1")
+ENDED = "ended"
+ORDERS = ("on", "die", "late", "twice", "sent and died")  # the last three are about a request that stores
 
 
 def test_no_state_of_the_model_loses_a_prediction_and_a_last_look_leaves_one():
@@ -32,50 +38,138 @@ class DiedError(BaseException):
     """A worker was killed."""
 
 
-class MemoryStudio:
-    """Label Studio with one task; `happen` is called before each step, and may raise."""
+class Store:
+    """What Label Studio holds of the one task, and writes that it has yet to carry out."""
+
+    def __init__(self) -> None:
+        self.predictions: list[dict[str, Any]] = []
+        self.underway: list[dict[str, Any]] = []
+        self._number = 0
+
+    def add(self, prediction: dict[str, Any]) -> None:
+        self._number += 1
+        self.predictions.append({**prediction, "id": self._number})
+
+
+class GatedStudio:
+    """Label Studio as one worker asks it. gate: called before each step, and says how it goes on; it may raise."""
 
     url = "http://studio"
 
-    def __init__(self) -> None:
-        self.stored: list[dict[str, Any]] = []
-        self.underway: list[dict[str, Any]] = []
-        self.happen: Callable[[str], str | None] = lambda step: None
-        self._number = 0
+    def __init__(self, store: Store, gate: Callable[[str], str] = lambda step: "on") -> None:
+        self._store, self._gate = store, gate
 
     def predicted(self, project: str, ids: list[int], versions: str) -> set[int]:
-        self.happen("list")
-        return set(ids) if self.stored else set()
+        self._gate("list")
+        return set(ids) if self._store.predictions else set()
 
     def predictions(self, task: str) -> list[dict[str, Any]]:
-        self.happen("list")
-        return list(self.stored)
+        self._gate("list")
+        return list(self._store.predictions)
 
     def tasks(self, project: str, ids: list[int]) -> list[dict[str, Any]]:
-        return [{"id": number, "total_predictions": len(self.stored)} for number in ids]
+        return [{"id": number, "total_predictions": len(self._store.predictions)} for number in ids]
 
     def post_prediction(self, project: str, task: str, prediction: dict[str, Any]) -> None:
-        match self.happen("send"):
-            case "late":
-                self.underway.append(prediction)
-                raise TemporaryError("no answer")
-            case "twice":
-                self.store(prediction)
-        self.store(prediction)
-        self.happen("answer")
+        order = self._gate("send")
+        if order in ("late", "sent and died"):
+            self._store.underway.append(prediction)
+            raise TemporaryError("no answer") if order == "late" else DiedError
+        self._store.add(prediction)
+        if order == "twice":
+            self._store.add(prediction)
+        self._gate("answer")
 
     def delete_prediction(self, number: int) -> None:
-        self.happen("delete")
-        self.stored = [entry for entry in self.stored if entry["id"] != number]
-
-    def store(self, prediction: dict[str, Any]) -> None:
-        self._number += 1
-        self.stored.append({**prediction, "id": self._number})
+        self._gate("delete")
+        self._store.predictions = [entry for entry in self._store.predictions if entry["id"] != number]
 
 
-@pytest.fixture
-def memory() -> MemoryStudio:
-    return MemoryStudio()
+class Worker:
+    """Delivers in a thread that stops before each step until it is told how to go on."""
+
+    def __init__(self, work: Callable[[Callable[[str], str]], None]) -> None:
+        self._orders: Queue[str] = Queue()
+        self._places: Queue[str] = Queue()
+        threading.Thread(target=self._run, args=(work,), daemon=True).start()
+        self.place = self._places.get(timeout=PATIENCE)
+
+    def go(self, order: str) -> None:
+        """To the next step, or to the end."""
+        self._orders.put(order)
+        self.place = self._places.get(timeout=PATIENCE)
+
+    def _run(self, work: Callable[[Callable[[str], str]], None]) -> None:
+        try:
+            work(self._gate)
+        except (DiedError, TemporaryError):
+            pass
+        finally:
+            self._places.put(ENDED)
+
+    def _gate(self, step: str) -> str:
+        self._places.put(step)
+        order = self._orders.get()
+        if order == "die":
+            raise DiedError
+        return order if step == "send" else "on"
+
+
+class Delivering(RuleBasedStateMachine):
+    """Workers that deliver one prediction, as jobs that are taken over, and all that may come between."""
+
+    def __init__(self, connection, shared, settings):
+        super().__init__()
+        connection.flushdb()
+        self._connection = connection
+        self._over = lambda studio: Desk.over(shared, studio, settings)
+        self._prediction = {"model_version": settings.model_version, "score": 0.5, "result": []}
+        self._store, self._workers, self._due = Store(), [], True
+
+    def _deliver(self, gate):
+        """As a job that writes: what is delivered is due no more."""
+        if not deliver(self._over(GatedStudio(self._store, gate)), TARGET, self._prediction):
+            self._due = False
+
+    @precondition(lambda self: self._due and len(self._workers) < WORKERS)
+    @rule()
+    def begin(self):
+        self._workers.append(Worker(self._deliver))
+        self._bury()
+
+    @precondition(lambda self: self._workers)
+    @rule(which=st.integers(0, WORKERS - 1), order=st.sampled_from(ORDERS))
+    def go_on(self, which, order):
+        self._workers[which % len(self._workers)].go(order)
+        self._bury()
+
+    @rule()
+    def let_claims_expire(self):
+        expire_claims(self._connection)
+
+    @precondition(lambda self: self._store.underway)
+    @rule()
+    def carry_out_what_is_late(self):
+        self._store.add(self._store.underway.pop())
+
+    def _bury(self):
+        self._workers = [worker for worker in self._workers if worker.place != ENDED]
+
+    def teardown(self):
+        """Nothing happens any more: the job is done, late requests are carried out, and there is a last look."""
+        for worker in self._workers:
+            while worker.place != ENDED:
+                worker.go("on")
+        while self._due:
+            expire_claims(self._connection)
+            self._deliver(lambda step: "on")
+        assert self._store.predictions, "lost"
+        for late in self._store.underway:
+            self._store.add(late)
+        expire_claims(self._connection)
+        self._connection.zadd(self._connection.keys("refam:*:claimed")[0], {TARGET.key: 0})
+        LookAgain(self._over(GatedStudio(self._store))).run()
+        assert len(self._store.predictions) == 1
 
 
 @pytest.fixture
@@ -83,60 +177,8 @@ def settings(studio_settings):
     return studio_settings
 
 
-@given(data=st.data())
-@effort(max_examples=300, suppress_health_check=list(HealthCheck))
-def test_whatever_happens_at_any_step_one_prediction_stays(data, memory, shared, settings, connection):
-    connection.flushdb()
-    memory.__init__()
-    target = Target("7", "1")
-    prediction = {"model_version": settings.model_version, "score": 0.5, "result": []}
-    faults, due = MOST_FAULTS, True
-
-    def post() -> None:
-        """As a job that posts: what is delivered is due no more."""
-        nonlocal due
-        if due and not deliver(Desk.over(shared, memory, settings), target, prediction):
-            due = False
-
-    def happen(step: str) -> str | None:
-        """What hypothesis says that happens right before a step: another worker may do the whole of its work."""
-        nonlocal faults
-        if not faults:
-            return None
-        kinds = ["nothing", "expire", "die", "other", *(["late", "twice", "sent and died"] if step == "send" else [])]
-        kind = data.draw(st.sampled_from(kinds))
-        faults -= kind != "nothing"
-        match kind:
-            case "expire":
-                expire_claims(connection)
-            case "die":
-                raise DiedError
-            case "sent and died":
-                memory.underway.append(prediction)
-                raise DiedError
-            case "other":
-                tried(post)
-            case "late" | "twice":
-                return kind
-        return None
-
-    def tried(run: Callable[[], None]) -> bool:
-        try:
-            run()
-        except (DiedError, TemporaryError):
-            return False
-        return True
-
-    memory.happen = happen
-    for _ in range(3):  # a worker, and those that take its job over
-        tried(post)
-    memory.happen = lambda step: None
-    expire_claims(connection)
-    post()
-    assert memory.stored
-    assert not due
-    for late in memory.underway:
-        memory.store(late)
-    expire_claims(connection)
-    LookAgain(Desk.over(shared, memory, settings)).run()
-    assert len(memory.stored) == 1
+def test_whatever_happens_at_any_step_one_prediction_stays(connection, shared, settings):
+    run_state_machine_as_test(
+        lambda: Delivering(connection, shared, settings),
+        settings=effort(max_examples=100, stateful_step_count=30, deadline=None),
+    )
