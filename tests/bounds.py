@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from backend.images import decoding, loader, structure
 from backend.label_studio import interaction, label_config, mask_encoding, task_reading
-from backend.queue import progress, takeover
+from backend.queue import progress, silent_hosts, takeover
 from backend.settings import LARGE_BODIES, SMALL_BODIES, SMALL_BODY, defaults
 from backend.supervisor import redis_keeper, redis_server
 from backend.timings import Timings
-from backend.web import bodies, webhook
-from backend.worker import predictor
+from backend.web import bodies, large_bodies, webhook
+from backend.worker import post_predictions, predict, predictor, rq_worker
 from refam.config import RefAMConfig
 from refam.text import MAX_CHARACTERS, MAX_TOKENS
 
@@ -72,6 +72,12 @@ BOUNDS = [
           "images/test_loader.py::test_looking_a_name_up_is_within_the_time_of_a_download"),
     Bound("an image: seconds until its host takes the connection", loader.CONNECT, "tried again, then the task fails",
           "images/test_loader.py::test_a_host_that_takes_no_connection_is_given_up_sooner"),
+    Bound("an image's host: downloads in a row that run out of time", silent_hosts.IN_A_ROW, "it rests, its tasks wait",
+          "worker/test_silent_hosts.py::test_it_is_asked_three_times_and_the_others_do_not_wait"),
+    Bound("an image's host: seconds that it rests", silent_hosts.LONGEST, "a task asks it again",
+          "worker/test_silent_hosts.py::test_one_task_asks_again_and_the_host_rests_for_longer"),
+    Bound(f"{TASK}: seconds that it waits for a host that rests", predict.PATIENCE, FAILS,
+          "worker/test_silent_hosts.py::test_a_task_does_not_wait_for_ever"),
     Bound("an image: redirects", loader.MAX_REDIRECTS, FAILS, "images/test_loader.py::test_endless_redirects_end"),
     Bound("a request: bytes", "REFAM_BACKEND_REQUEST_MAX_BYTES", "413", "web/test_app.py"),
     Bound("a request: tasks", bodies.MOST_TASKS, "413", "tests/corpus/test_corpus.py"),
@@ -79,6 +85,8 @@ BOUNDS = [
           "tests/corpus/test_corpus.py"),
     Bound("a request: commas in a field of the task's data that is read", bodies.MOST_ENTRIES, "413",
           "tests/corpus/test_corpus.py"),
+    Bound("a request: bytes that the web process reads itself", large_bodies.LARGE, "another process reads it",
+          "web/test_large_bodies.py"),
     Bound("a request: seconds that its body takes to arrive", Timings().body, "408",
           "web/test_intake.py::test_a_body_that_does_not_arrive_gives_its_room_back"),
     Bound("bodies of at most 1 MiB in memory together: bytes", SMALL_BODIES * SMALL_BODY,
@@ -108,6 +116,10 @@ BOUNDS = [
           "supervisor/test_redis_keeper.py::test_a_frozen_one_is_replaced"),
     Bound("its disk: free bytes", redis_keeper.LEAST_FREE, "with less it is not started",
           "supervisor/test_redis_keeper.py::test_a_full_disk_is_waited_for_and_said_once"),
+    Bound("an import into Label Studio: predictions", rq_worker.TOGETHER, "the others are written next",
+          "worker/test_post_predictions.py"),
+    Bound("an import of several predictions: numbers of their masks", post_predictions.MOST_NUMBERS,
+          "the others are written next", "worker/test_post_predictions.py::test_no_request_grows_beyond_its_bound"),
     Bound("results: seconds that they are kept", "REFAM_BACKEND_RESULT_TTL", FORGOTTEN, "worker/test_studio_jobs.py"),
     Bound("failures that are listed", "REFAM_BACKEND_MAX_FAILURES", FORGOTTEN, "web/test_status_page.py"),
     Bound("projects with a pace of their own", progress.MAX_PROJECTS, FORGOTTEN, "web/test_status_page.py"),
