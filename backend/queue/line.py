@@ -22,7 +22,8 @@ __all__ = ["IN_TURNS", "Line"]
 IN_TURNS = """
 local function project_of(hash)
     local read, about = pcall(cjson.decode, redis.call('HGET', hash, 'meta') or '')
-    return 'p' .. (read and type(about) == 'table' and about.project or '')
+    local project = read and type(about) == 'table' and about.project
+    return 'p' .. (type(project) == 'string' and project or '')
 end
 
 local function forget_if_empty(line)

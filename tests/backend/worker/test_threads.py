@@ -39,6 +39,8 @@ def test_the_device_goes_on_while_label_studio_keeps_a_write_waiting(
     released.set()
     eventually(lambda: len(studio.predictions) == 4)
     once(studio, numbers)
+    imports = [path for _, path in studio.requests if path.endswith("/import/predictions")]
+    assert len(imports) <= 2, "what has become ready meanwhile is written together"
 
 
 def test_a_last_mask_is_stored_though_no_further_job_comes(processes, fleet, queue, settings):
