@@ -39,7 +39,8 @@ def tables(state: dict[str, Any]) -> list[RenderableType]:
     lines += [projects] if state["projects"] else []
     lines += [f"[red]{escape(p['device'])}: {escape(p['message'])} {escape(p['remedy'])}[/]" for p in state["problems"]]
     lines += [
-        f"[yellow]{escape(entry['host'])} has not answered since {entry['at']}; tasks whose image is there wait.[/]"
+        f"[yellow]{escape(entry['host'])} has not answered since {entry['at']}; tasks of project "
+        f"{escape(entry['project'])} whose image is there wait.[/]"
         for entry in state["silent_hosts"]
     ]
     lines += [

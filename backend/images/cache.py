@@ -20,7 +20,7 @@ LIFETIME = 600  # seconds; what lies behind an address may change
 class Loader(Protocol):
     """Loads the image that a task points to. See backend.images.loader.ImageLoader."""
 
-    def load(self, reference: str, field: str, task: str) -> Picture: ...
+    def load(self, reference: str, field: str, task: str, project: str = "") -> Picture: ...
 
 
 def _bytes(picture: Picture) -> int:
@@ -28,7 +28,7 @@ def _bytes(picture: Picture) -> int:
     return pixels.width * pixels.height * (1 if pixels.mode == "L" else PIXEL)
 
 
-def _key(_: "ImageCache", reference: str, field: str, task: str) -> bytes:
+def _key(_: "ImageCache", reference: str, field: str, task: str, project: str = "") -> bytes:
     """Label Studio decides for each task anew what it may read, and everybody else gives all tasks the same."""
     whose = f"{task} " if is_read_for_a_task(reference) else ""
     return hashlib.sha256(f"{whose}{reference}".encode()).digest()  # a data URI may be as large as its image
@@ -47,10 +47,10 @@ class ImageCache:
         self._loaded = threading.Condition()
 
     @cachedmethod(lambda self: self._images, key=_key, condition=lambda self: self._loaded)
-    def load(self, reference: str, field: str, task: str) -> Picture:
+    def load(self, reference: str, field: str, task: str, project: str = "") -> Picture:
         """As the other loader's; the image must not be changed.
 
         What another thread is loading is waited for. If that fails, it is tried here, too: each task has an error of
         its own.
         """
-        return self._loader.load(reference, field, task)
+        return self._loader.load(reference, field, task, project)

@@ -47,11 +47,11 @@ Resolver = Callable[..., list[Any]]
 class Hosts(Protocol):
     """Knows which hosts do not answer. See backend.queue.silent_hosts.SilentHosts."""
 
-    def wait(self, host: str, seconds: float) -> float: ...
+    def wait(self, project: str, host: str, seconds: float) -> float: ...
 
-    def has_answered(self, host: str) -> None: ...
+    def has_answered(self, project: str, host: str) -> None: ...
 
-    def was_silent(self, host: str) -> None: ...
+    def was_silent(self, project: str, host: str) -> None: ...
 
 
 class ImageLoader:
@@ -82,22 +82,23 @@ class ImageLoader:
         self._transport = transport
         self._resolve = resolve
 
-    def load(self, reference: str, field: str, task: str) -> Picture:
+    def load(self, reference: str, field: str, task: str, project: str = "") -> Picture:
         """The image that `reference` points to, upright as the browser shows it.
 
         reference: a data URI, a http(s) URL, a path on Label Studio such as /data/upload/.., or an address in a cloud
             such as s3://bucket/key, which Label Studio has a storage for.
         field: the field of the task's data that holds it, for messages.
         task: its number, for which Label Studio is asked where cloud addresses lead.
+        project: whose; hosts that do not answer its tasks are left alone by them.
         Raises TaskError, TemporaryError where trying again may help, and RestingHostError.
         """
         try:
-            content = self._read(reference, task)
+            content = self._read(reference, task, project)
             return decode(content, self._settings.image_max_pixels, self._interrupts, side=self._side)
         except ImageError as error:
             raise TaskError(field, error.message, error.remedy) from None
 
-    def _read(self, reference: str, task: str) -> bytes:
+    def _read(self, reference: str, task: str, project: str) -> bytes:
         if reference[:5].lower() == "data:":
             self._check_scheme("data")
             return self._data_uri(reference)
@@ -113,7 +114,7 @@ class ImageLoader:
             reference = (
                 url_of_path(self._studio.url, reference) if is_path else resolver_url(self._studio.url, task, reference)
             )
-        return self._download(reference, task)
+        return self._download(reference, task, project)
 
     def _data_uri(self, reference: str) -> bytes:
         header, comma, body = reference.partition(",")
@@ -127,10 +128,10 @@ class ImageLoader:
         except (binascii.Error, ValueError):
             raise ImageError("the data URI's base64 is broken.", remedy) from None
 
-    def _download(self, reference: str, task: str) -> bytes:
+    def _download(self, reference: str, task: str, project: str) -> bytes:
         url = self._parse(httpx.URL(""), reference)
         try:
-            return asyncio.run(self._fetch(url, task))
+            return asyncio.run(self._fetch(url, task, project))
         except (TimeoutError, httpx.TimeoutException):
             raise TemporaryError(f"The image's host {url.host} was too slow.") from None
         except httpx.HTTPError as error:
@@ -138,30 +139,30 @@ class ImageLoader:
             raise TemporaryError(f"The image's host {url.host} could not be read ({name}).") from None
 
     @contextmanager
-    def _asking(self, host: str) -> Iterator[None]:
-        """Ask a host, unless it rests."""
+    def _asking(self, host: str, project: str) -> Iterator[None]:
+        """Ask a host, unless it rests as far as a project is concerned."""
         if self._hosts is None:
             yield
             return
-        if seconds := self._hosts.wait(host, self._settings.image_timeout):
+        if seconds := self._hosts.wait(project, host, self._settings.image_timeout):
             raise RestingHostError(host, seconds)
         try:
             yield
         except (asyncio.CancelledError, httpx.TimeoutException):
-            self._hosts.was_silent(host)
+            self._hosts.was_silent(project, host)
             raise
         except ImageError:
-            self._hosts.has_answered(host)
+            self._hosts.has_answered(project, host)
             raise
-        self._hosts.has_answered(host)
+        self._hosts.has_answered(project, host)
 
-    async def _fetch(self, url: httpx.URL, task: str) -> bytes:
+    async def _fetch(self, url: httpx.URL, task: str, project: str) -> bytes:
         """What lies at a URL, redirects followed. Asynchronous, since only so the whole can be bounded in time: a host
         that sends a byte now and then would keep a blocking client for hours."""
         async with asyncio.timeout(self._settings.image_timeout):
             for _ in range(MAX_REDIRECTS + 1):
                 # A client each: one knows cookies and connections by address, which several hosts may share.
-                with self._asking(url.host):
+                with self._asking(url.host, project):
                     async with self._client() as client, await self._open(client, url, task) as response:
                         if not response.has_redirect_location:
                             return await self._body(response, url)

@@ -40,9 +40,9 @@ class Prefetcher:
         self._underway: set[str] = set()
         self._lock = threading.Lock()
 
-    def load(self, reference: str, field: str, task: str) -> Picture:
+    def load(self, reference: str, field: str, task: str, project: str = "") -> Picture:
         """As the other loader's."""
-        picture = self._loader.load(reference, field, task)
+        picture = self._loader.load(reference, field, task, project)
         if self._threads and self._begin("queue"):
             self._threads.submit(self._look_ahead, self._threads)
         return picture
@@ -65,7 +65,7 @@ class Prefetcher:
 
     def _fetch(self, image: str, request: TaskRequest) -> None:
         try:
-            self._prepare(self._loader.load(image, request.image_field, request.task))
+            self._prepare(self._loader.load(image, request.image_field, request.task, request.project))
         except BackendError:  # the job itself reports it
             pass
         finally:

@@ -31,7 +31,7 @@ def collect(shared: SharedState, settings: Settings) -> dict[str, Any]:
     failures: the newest MOST_FAILURES of failed_tasks; retrying tells that the task is queued again;
     nothing_found: the newest MOST_FAILURES of nothing_tasks, for which nothing was found;
     masks: the newest ones, whose pictures are at /thumbnails/<id>;
-    silent_hosts: hosts of images that are left alone, since they did not answer, and the time of that;
+    silent_hosts: hosts of images that a project's tasks leave alone, since they did not answer, and the time of that;
     elsewhere: other Label Studios in this Redis that have tasks waiting and no worker;
     of_release_0_1: project -> tasks that wait under 0.1's names, and that this Label Studio does not know.
     """
@@ -71,7 +71,9 @@ def collect(shared: SharedState, settings: Settings) -> dict[str, Any]:
         "nothing_tasks": nothing.total(),
         "masks": [_dated(entry) for entry in shared.gallery.masks()],
         "problems": [_dated(entry) for entry in shared.fleet.problems()],
-        "silent_hosts": [_dated({"host": host, "at": since}) for host, since in shared.hosts.resting().items()],
+        "silent_hosts": [
+            _dated({"project": project, "host": host, "at": since}) for project, host, since in shared.hosts.resting()
+        ],
         "elsewhere": shared.fleet.elsewhere(),
         "of_release_0_1": OldTasks(shared.keyspace.connection).counted(),
     }

@@ -1,12 +1,13 @@
 """Hosts of images that do not answer: they rest, so that not each of their tasks holds a worker up for as long.
 
-Once IN_A_ROW downloads in a row have run out of time, a host's tasks are put off, which is no try of theirs. After a
-while one of them asks again; the host rests for twice as long unless it answers.
+Once IN_A_ROW downloads of a project in a row have run out of time, its tasks on that host are put off, which is no try
+of theirs. After a while one of them asks again; the host rests for twice as long unless it answers. Each project for
+itself, or one with a few bad addresses could keep a host that many share from all others.
 
 Keys, of one Label Studio:
-    refam:<studio>:silent:<host>    hash that expires. times: downloads in a row that ran out of time; until: the end of
-        its rest; put_off: tasks that were put off in this rest
-    refam:<studio>:silent           sorted set: hosts that rest, by when they began to
+    refam:<studio>:silent:<project>:<host>    hash that expires. times: downloads in a row that ran out of time; until: the
+        end of its rest; put_off: tasks that were put off in this rest
+    refam:<studio>:silent    sorted set: <project>:<host>, of hosts that rest, by when they began to
 """
 
 import time
@@ -35,7 +36,7 @@ redis.call('HSET', KEYS[1], 'until', ARGV[1] + ARGV[2], 'put_off', 0)
 return '0'
 """
 
-# KEYS: the host's, and that of all hosts. ARGV: now, IN_A_ROW, SHORTEST, LONGEST, LIFETIME, host.
+# KEYS: the host's, and that of all hosts. ARGV: now, IN_A_ROW, SHORTEST, LONGEST, LIFETIME, name.
 NOTE = """
 local times = redis.call('HINCRBY', KEYS[1], 'times', 1)
 redis.call('EXPIRE', KEYS[1], ARGV[5])
@@ -54,43 +55,52 @@ class SilentHosts:
         self._connection = keyspace.connection
         self._keyspace = keyspace
         self._all = keyspace.key("silent")
-        self._noted: set[str] = set()
+        self._noted: set[tuple[str, str]] = set()
         self._wait = keyspace.connection.register_script(WAIT)
         self._note = keyspace.connection.register_script(NOTE)
 
-    def wait(self, host: str, seconds: float) -> float:
+    def wait(self, project: str, host: str, seconds: float) -> float:
         """In how many seconds a task may come back; 0 if it may ask the host.
 
         seconds: that asking takes at most; nobody else asks a host that has rested meanwhile.
         """
-        wait = self._wait(keys=[self._key(host)], args=[time.time(), seconds, APART])
+        wait = self._wait(keys=[self._key(_name(project, host))], args=[time.time(), seconds, APART])
         if wait:
-            self._noted.add(host)
+            self._noted.add((project, host))
         return float(wait or 0)
 
-    def has_answered(self, host: str) -> None:
+    def has_answered(self, project: str, host: str) -> None:
         """It need not rest, if there was anything against it when it was to be asked."""
-        if host not in self._noted:
+        if (project, host) not in self._noted:
             return
-        self._noted.discard(host)
+        self._noted.discard((project, host))
         with self._connection.pipeline() as pipe:
-            pipe.delete(self._key(host))
-            pipe.zrem(self._all, host)
+            pipe.delete(self._key(_name(project, host)))
+            pipe.zrem(self._all, _name(project, host))
             pipe.execute()
 
-    def was_silent(self, host: str) -> None:
+    def was_silent(self, project: str, host: str) -> None:
         """A download ran out of time."""
         bounds = (IN_A_ROW, SHORTEST, LONGEST, LIFETIME)
-        self._note(keys=[self._key(host), self._all], args=[time.time(), *bounds, host])
+        name = _name(project, host)
+        self._note(keys=[self._key(name), self._all], args=[time.time(), *bounds, name])
 
-    def resting(self) -> dict[str, float]:
-        """Hosts that rest, and since when."""
+    def resting(self) -> list[tuple[str, str, float]]:
+        """(project, host, since when) of the hosts that rest."""
         found = cast(list[tuple[bytes, float]], self._connection.zrange(self._all, 0, -1, withscores=True))
-        since = {host.decode(): moment for host, moment in found}
+        names = [(name.decode(), since) for name, since in found]
         with self._connection.pipeline() as pipe:
-            for host in since:
-                pipe.exists(self._key(host))
-            return {host: since[host] for host, rests in zip(since, pipe.execute(), strict=True) if rests}
+            for name, _ in names:
+                pipe.exists(self._key(name))
+            known = pipe.execute()
+        if stale := [name for (name, _), rests in zip(names, known, strict=True) if not rests]:
+            self._connection.zrem(self._all, *stale)
+        resting = [(name.partition(":"), since) for name, since in names if name not in stale]
+        return [(project, host, since) for (project, _, host), since in resting]
 
-    def _key(self, host: str) -> str:
-        return self._keyspace.key("silent", host)
+    def _key(self, name: str) -> str:
+        return self._keyspace.key("silent", name)
+
+
+def _name(project: str, host: str) -> str:
+    return f"{project.replace(':', '')}:{host}"

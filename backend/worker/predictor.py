@@ -109,7 +109,7 @@ class Predictor:
         answers: list[Answer] = []
         pixels = 0
         for number, page in enumerate(request.pages):
-            picture = self._loader.load(page.image, request.image_field, request.task)
+            picture = self._loader.load(page.image, request.image_field, request.task, request.project)
             if number == 0:
                 first = picture
             for answer in self._answers(picture, page.expressions, request):

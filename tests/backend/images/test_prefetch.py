@@ -24,7 +24,7 @@ class Slow:
         self.loaded = []
         self.hurry = threading.Event()
 
-    def load(self, reference, field, task):
+    def load(self, reference, field, task, project=""):
         self.loaded.append(reference)
         self.hurry.wait(5)
         if reference == "bad":

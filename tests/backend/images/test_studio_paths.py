@@ -161,7 +161,7 @@ def test_what_is_kept_of_a_storage_is_one_tasks_own():
     class Loader:
         asked: list[str]
 
-        def load(self, reference, field, task):
+        def load(self, reference, field, task, project=""):
             self.asked.append(task)
             raise TaskError(field, "no.", "No.")
 

@@ -167,7 +167,7 @@ class Fetches:
         self.count = 0
         self._loader = ImageLoader(settings, Studio(settings))
 
-    def load(self, reference, field, task):
+    def load(self, reference, field, task, project=""):
         self.count += 1
         return self._loader.load(reference, field, task)
 

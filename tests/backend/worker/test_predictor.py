@@ -21,7 +21,7 @@ class OneImage:
         self._image = image
         self.loaded = None
 
-    def load(self, reference, field, task):
+    def load(self, reference, field, task, project=""):
         image, self._image = self._image, None
         self.loaded = weakref.ref(image)
         return image
@@ -40,7 +40,7 @@ def test_an_image_whose_task_failed_is_not_kept(settings, shared, text, reason):
 
 def test_of_many_masks_one_is_shown_every_few_seconds(settings, shared):
     class Same:
-        def load(self, reference, field, task):
+        def load(self, reference, field, task, project=""):
             return Picture.of(Image.new("RGB", (10, 10)), 10)
 
     predictor = Predictor(StubSegmenter(), Same(), shared.gallery, settings)
@@ -52,7 +52,7 @@ def test_of_many_masks_one_is_shown_every_few_seconds(settings, shared):
 class Huge:
     """A loader whose images have 49 megapixels."""
 
-    def load(self, reference, field, task):
+    def load(self, reference, field, task, project=""):
         return Picture.of(Image.new("L", (7000, 7000)), 10)
 
 

@@ -69,7 +69,7 @@ def test_the_tasks_go_on_once_it_answers(ask, run_jobs, run_later, host, queue, 
     ask(*range(12))
     run_jobs()
     (resting,) = client.get("/status").json()["silent_hosts"]
-    assert resting["host"] == HOST
+    assert (resting["project"], resting["host"]) == ("7", HOST)
     host.answers = True
     with later(40):
         run_later()
@@ -108,23 +108,42 @@ def test_a_task_does_not_wait_for_ever(ask, run_jobs, run_later, host, ledger, m
 def test_a_host_that_answers_now_and_then_does_not_rest(shared):
     hosts = shared.hosts
     for _ in range(5):
-        hosts.was_silent("a.org")
-        hosts.was_silent("a.org")
-        assert hosts.wait("a.org", 1) == 0
-        hosts.has_answered("a.org")
-    assert hosts.wait("a.org", 1) == 0
-    assert hosts.resting() == {}
+        hosts.was_silent("7", "a.org")
+        hosts.was_silent("7", "a.org")
+        assert hosts.wait("7", "a.org", 1) == 0
+        hosts.has_answered("7", "a.org")
+    assert hosts.wait("7", "a.org", 1) == 0
+    assert hosts.resting() == []
 
 
 def test_only_one_task_asks_a_host_that_has_rested(shared):
     for _ in range(3):
-        shared.hosts.was_silent("a.org")
+        shared.hosts.was_silent("7", "a.org")
     with later(31):
-        assert [shared.hosts.wait("a.org", 20) > 0 for _ in range(3)] == [False, True, True]
+        assert [shared.hosts.wait("7", "a.org", 20) > 0 for _ in range(3)] == [False, True, True]
 
 
 def test_tasks_that_are_put_off_come_back_one_after_another(shared):
     for _ in range(3):
-        shared.hosts.was_silent("a.org")
-    waits = [shared.hosts.wait("a.org", 20) for _ in range(100)]
+        shared.hosts.was_silent("7", "a.org")
+    waits = [shared.hosts.wait("7", "a.org", 20) for _ in range(100)]
     assert waits[-1] - waits[0] == pytest.approx(99 * silent_hosts.APART, abs=1)
+
+
+def test_a_project_with_bad_addresses_keeps_a_host_from_no_other(ask, run_jobs, host, shared):
+    ask(*range(5))
+    run_jobs()
+    host.answers = True
+    ask(*range(20, 25), project="8")
+    run_jobs()
+    assert shared.counters.totals()["done"] == 5
+    assert host.asked == 3 + 5
+
+
+def test_what_has_expired_is_forgotten(shared, connection):
+    for _ in range(3):
+        shared.hosts.was_silent("7", "a.org")
+    assert len(shared.hosts.resting()) == 1
+    connection.delete(shared.keyspace.key("silent", "7:a.org"))
+    assert shared.hosts.resting() == []
+    assert not connection.exists(shared.keyspace.key("silent"))
