@@ -5,8 +5,8 @@ of theirs. After a while one of them asks again; the host rests for twice as lon
 itself, or one with a few bad addresses could keep a host that many share from all others.
 
 Keys, of one Label Studio:
-    refam:<studio>:silent:<project>:<host>    hash that expires. times: downloads in a row that ran out of time; until: the
-        end of its rest; put_off: tasks that were put off in this rest
+    refam:<studio>:silent:<project>:<host>    hash that expires. times: downloads in a row that ran out of time; until:
+        the end of its rest; put_off: tasks that were put off in this rest
     refam:<studio>:silent    sorted set: <project>:<host>, of hosts that rest, by when they began to
 """
 
