@@ -96,6 +96,10 @@ class TestPage:
         assert not re.findall(r"https?://|//\w", PAGE.replace("// milliseconds", ""))
         assert not re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", PAGE)
 
+    def test_every_queue_has_a_name_that_an_operator_understands(self):
+        names = PAGE.partition("const QUEUES = {")[2].partition("}")[0]
+        assert re.findall(r"(\w+): \"", names) == list(Priority)
+
 
 class TestPassword:
     @pytest.fixture
