@@ -57,12 +57,14 @@ class Asked:
     outcome: None while it has not ended, and where somebody else delivers it.
     claim: the right to deliver its prediction in this answer; None where somebody else has it, or where nobody but this
         answer delivers.
+    found_no_room: whether it was not queued, since the queue is full.
     """
 
     task: Task
     request: TaskRequest | None = None
     outcome: Outcome | None = None
     claim: Claim | None = None
+    found_no_room: bool = False
 
     @property
     def prediction(self) -> Prediction | None:
@@ -110,6 +112,9 @@ class Answering:
         asked, obstacles = self._read(task, config), []
         if asked.request:
             self._submit([asked], Priority.INTERACTIVE)
+            if asked.found_no_room and self.settings.writes_back and _is_stored(task):  # its number takes little
+                self._have_fetched([task])
+                return Answer([[]])
             obstacles = self._shared.fleet.obstacles() if asked.outcome is None else []
             waits = asked.outcome is None and not obstacles
             if waits or asked.prediction:
@@ -145,7 +150,8 @@ class Answering:
         outcomes = self._shared.jobs.submit(requests, priority, full=self._shared.backlog.is_full(priority))
         for (asked, request), outcome in zip(usable, outcomes, strict=True):
             asked.outcome = outcome
-            asked.request = None if outcome and outcome.failure == FULL.as_json() else request
+            asked.found_no_room = bool(outcome and outcome.failure == FULL.as_json())
+            asked.request = None if asked.found_no_room else request
 
     def _suggest(self, task: Task, context: Mapping[str, Any], config: LabelConfig) -> Answer:
         """What an annotator typed, clicked or drew. An empty prediction if nothing is asked: Label Studio shows an

@@ -7,10 +7,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from backend.delivery.claims import Target
+from backend.queue.shared_state import SharedState
 from backend.settings import load_settings
 from backend.web.answers import ANSWERED
 from backend.web.app import create_app
 from tests.support.deliveries import once, queue_tasks, stale_request, texts
+from tests.support.label_studio import PAT
 from tests.support.tasks import CONFIG
 
 
@@ -28,6 +30,19 @@ def test_a_batch_is_written_back(client, studio, run_jobs):
     assert stored[1]["result"][0]["value"]["rle"] == stored[3]["result"][0]["value"]["rle"]
     assert stored[1]["result"] != stored[2]["result"]
     assert stored[1]["score"] == 0.75
+
+
+def test_a_task_that_is_opened_while_the_queue_is_full_is_done_later(
+    configure, studio_settings, connection, studio, run_jobs, run_later, ledger
+):
+    full = configure(MAX_QUEUED=1, INLINE_SECONDS=0, LABEL_STUDIO_URL=studio.url, LABEL_STUDIO_API_KEY=PAT)
+    numbers = studio.add_tasks(7, texts("left", "right", "the left"))
+    with TestClient(create_app(SharedState.over(connection, full), full)) as app:
+        assert [studio.retrieve(app, 7, [number]) for number in numbers] == [[[]]] * 3
+    assert ledger.failures.newest() == []
+    run_jobs()
+    run_later()
+    once(studio, numbers)
 
 
 def test_asking_again_writes_nothing_twice(client, studio, run_jobs, run_later):
