@@ -30,12 +30,12 @@ setup:  ## install all that `test` needs
 
 test: setup lint  ## set up everything and run all checks and tests
 	$(BIN)/pytest $(QUICK) --cov --cov-report=
-	$(MAKE) --jobs 2 --output-sync=target processes $(if $(WITH_E2E),other-python)
+	$(MAKE) processes $(if $(WITH_E2E),other-python)
 	$(if $(WITH_E2E),$(MAKE) e2e)
 
-# They wait for each other most of the time: the other Python's tests run beside them
+# They wait most of the time, so two run at once
 processes: $(VENV)/installed  ## the tests that start processes, after `quick`
-	$(BIN)/pytest -m process --cov --cov-append
+	$(BIN)/pytest -m process -n 2 --dist worksteal --cov --cov-append
 	$(BIN)/coverage report --include 'backend/delivery/*,backend/queue/*' --fail-under 97
 
 e2e: $(VENV)/e2e .label-studio/installed .s3/installed  ## in a real Label Studio and a real browser; part of `make test` with CI=true or E2E=1
