@@ -17,10 +17,11 @@ LOOK = 60  # seconds that it waits for a job at a time
 
 
 class Clerk:
-    """Has a worker do the jobs of some queues, one after another, in a thread of their own.
+    """Has a worker do the jobs of some queues, one after another, in a thread of their own. The first two take turns:
+    what is read feeds the device, and what is written makes room.
 
     perform: how it does one.
-    queues: the more urgent one first.
+    queues: at least two, the more urgent one first.
     ended: once it is set, no further job is begun. What goes wrong beside a job, such as a Redis that is gone for good,
         sets it, and `failed`.
     """
@@ -34,7 +35,7 @@ class Clerk:
     ) -> None:
         self._worker = worker
         self._perform = perform
-        self._queues = queues
+        self._queues = list(queues)
         self._ended = ended
         self._thread = threading.Thread(target=self._run, name="clerk", daemon=True)
         self.failed = False
@@ -71,3 +72,5 @@ class Clerk:
             job, queue = found
             worker.log.info("%s: %s (%s)", queue.name, job.description, job.id)
             self._perform(job, queue)
+            if queue is self._queues[0]:
+                self._queues[:2] = self._queues[1::-1]

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from backend.queue.job_names import JobName
 from backend.queue.priorities import Priority
 from backend.timings import Timings
 from backend.worker.clerk import Clerk
@@ -41,6 +42,23 @@ def test_the_device_goes_on_while_label_studio_keeps_a_write_waiting(
     once(studio, numbers)
     imports = [path for _, path in studio.requests if path.endswith("/import/predictions")]
     assert len(imports) <= 2, "what has become ready meanwhile is written together"
+
+
+def test_reading_and_writing_take_turns(shared, settings, signals, monkeypatch):
+    """Or the device would wait for tasks until all masks are written, or these would pile up."""
+    done = []
+    worker = RefAMWorker(shared.keyspace, {}, settings, Timings())
+    priorities = (Priority.WRITE, Priority.STUDIO, Priority.HINT)
+    queues = [worker._line(priority) for priority in priorities]
+    for priority in priorities:
+        for number in range(3):
+            shared.jobs.schedule(
+                JobName.LOOK_AGAIN, description="look", job_id=f"{priority}-{number}", priority=priority
+            )
+    clerk = Clerk(worker, lambda job, queue: done.append(queue), queues, threading.Event())
+    for _ in range(9):
+        clerk._work_once()
+    assert [queues.index(queue) for queue in done] == [0, 1, 0, 1, 0, 1, 2, 2, 2]
 
 
 def test_a_last_mask_is_stored_though_no_further_job_comes(processes, fleet, queue, settings):
