@@ -70,22 +70,12 @@ class Saboteur:
 
     def hang(self) -> None:
         """Freeze a worker in the middle of a job, and let it go on once others have taken over."""
-        for pid, jobs in self._victims():
-            self._send(pid, signal.SIGSTOP, "worker_hangs")
-            self._watch(jobs)
-            wake = threading.Timer(FROZEN, self._send, (pid, signal.SIGCONT, "worker_resumes"))
-            wake.start()
-            self._watchers.append(wake)
+        self._freeze("worker_hangs", signal.SIGCONT, "worker_resumes")
 
     def freeze_to_death(self) -> None:
         """Freeze a worker in the middle of a job, and SIGKILL it once others have taken over: what it had sent may
         still arrive, and it never looks."""
-        for pid, jobs in self._victims():
-            self._send(pid, signal.SIGSTOP, "worker_frosts")
-            self._watch(jobs)
-            death = threading.Timer(FROZEN, self._send, (pid, signal.SIGKILL, "frozen_deaths"))
-            death.start()
-            self._watchers.append(death)
+        self._freeze("worker_frosts", signal.SIGKILL, "frozen_deaths")
 
     def fill_disk(self) -> None:
         """Leave Redis no room, for a while."""
@@ -119,6 +109,14 @@ class Saboteur:
         for pid in _children(self.up_pid):
             if "serve" in _command(pid):
                 self._send(pid, signal.SIGKILL, "web_kills")
+
+    def _freeze(self, name: str, later: signal.Signals, name_later: str) -> None:
+        for pid, jobs in self._victims():
+            self._send(pid, signal.SIGSTOP, name)
+            self._watch(jobs)
+            end = threading.Timer(FROZEN, self._send, (pid, later, name_later))
+            end.start()
+            self._watchers.append(end)
 
     def _send(self, pid: int, number: signal.Signals, name: str) -> None:
         try:
