@@ -5,85 +5,29 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, NamedTuple, Self, get_args
+from dataclasses import Field, asdict, dataclass, field, fields
+from typing import Any, Self, get_args
 
 from refam.errors import ConfigError
+from refam.presets import FAMILIES, METHODS, Preset
 
-__all__ = ["Preset", "RefAMConfig", "parse_blocks"]
+__all__ = ["RefAMConfig", "parse_blocks"]
 
 PREFIX = "REFAM_"
 FOREIGN_PREFIX = "REFAM_BACKEND_"  # the Label Studio backend's own settings
 METHOD_REVISION = 5  # raise it when the same settings begin to give other masks (code or embedded weights)
-NOT_IN_VERSION = ("device", "text_encoder", "text_cache", "text_cache_dir", "image_cache")
+NOT_IN_VERSION = ("family", "device", "text_encoder", "text_cache", "text_cache_dir", "image_cache")
 CHOICES = {
     "precision": ("auto", "half", "float32"),
     "compile": ("off", "on"),
     "quantize": ("none", "int8"),
     "text_encoder": ("device", "cpu", "drop"),
+    "text_padding": ("none", "512"),
+    "image_as": (None, "noised", "reference"),
     "average": (None, "probabilities", "logits"),
     "combine": (None, "sum", "product"),
     "method": ("best", "faithful"),
     "choice": (None, "things", "point"),
-}
-
-
-class Preset(NamedTuple):
-    """What depends on the model and on REFAM_METHOD: the settings of these names, none of them None."""
-
-    resolution: int
-    timestep: float
-    blocks: str
-    average: str
-    combine: str
-    smoothing: float
-    sizes_by_area: bool
-    relation_bias: bool
-    points: int
-    peak_ratio: float
-    choice: str
-    tiles: int
-
-
-# FLUX's is the paper's; the other was chosen on scenes that are not the evaluation's
-MODELS: dict[str, dict[str, Any]] = {
-    "tiny": {
-        "resolution": 128,
-        "timestep": 0.3,
-        "blocks": "0,4",
-        "average": "logits",
-        "combine": "product",
-        "smoothing": 0.7,
-    },
-    "flux": {
-        "resolution": 1024,
-        "timestep": 0.5,
-        "blocks": "10-18",
-        "average": "probabilities",
-        "combine": "sum",
-        "smoothing": 0.0,
-    },
-}
-METHODS: dict[str, dict[str, Any]] = {
-    "best": {
-        "sizes_by_area": True,
-        "relation_bias": True,
-        "points": 8,
-        "peak_ratio": 0.2,
-        "choice": "things",
-        "tiles": 8,
-    },
-    "faithful": {
-        "average": "probabilities",
-        "combine": "sum",
-        "smoothing": 0.0,
-        "sizes_by_area": False,
-        "relation_bias": False,
-        "points": 1,
-        "peak_ratio": 0.5,
-        "choice": "point",
-        "tiles": 1,
-    },
 }
 
 
@@ -96,8 +40,13 @@ def setting(default: Any, description: str) -> Any:
 class RefAMConfig:
     """Settings of RefAM. Each field `name` is read from the environment variable `REFAM_NAME`.
 
-    Its description says what it is; see `describe`. None means the model's preset.
+    Its description says what it is; see `describe`. None means the preset of the model's family, or of the method.
+
+    Attributes:
+        family: which of `refam.presets.FAMILIES` the model is of. No setting: its files tell, once it is loaded.
     """
+
+    family: str = ""
 
     method: str = setting(
         "best",
@@ -139,16 +88,23 @@ class RefAMConfig:
     # forward pass
     resolution: int | None = setting(
         None,
-        "Side in pixels of the square the image is squashed to. Default: 128 for `tiny`, 1024 for FLUX.",
+        "Side in pixels of the square the image is squashed to. Default: 128 for `tiny`, else 1024.",
     )
     timestep: float | None = setting(
         None,
-        "Noise level t of the one forward pass, between 0 and 1. Default: 0.3 for `tiny`, 0.5 for FLUX.",
+        "Noise level t of the one forward pass, above 0 and up to 1, pure noise. Default: 0.3 for `tiny`, 0.5 for "
+        "FLUX.1 and Chroma, 1 where the image is a reference.",
     )
     blocks: str | None = setting(
         None,
         "Transformer blocks whose attention is read, double-stream blocks first. Default: `0,4` for `tiny`, "
-        "`10-18` for FLUX.",
+        "`10-18` for FLUX.1 and Chroma, `5-14` for FLUX.2-klein.",
+    )
+    image_as: str | None = setting(
+        None,
+        "How the transformer sees the image: `noised`, as what it draws, or `reference`, clean beside what it draws, "
+        "which takes twice the tokens. Default: `reference` for models that edit (FLUX.1-Kontext, FLUX.2-klein), "
+        "`noised` for the others, which know nothing else.",
     )
     tiles: int | None = setting(
         None,
@@ -162,6 +118,12 @@ class RefAMConfig:
         "Default: `logits` for `tiny`, else, as in the paper, `probabilities`.",
     )
     # text
+    text_padding: str = setting(
+        "none",
+        "`none` gives the transformer the text alone, `512` fills it up to 512 tokens with padding, as pipelines that "
+        "draw do; its attention to them is left out. For models that mask padding, such as Chroma, `none` is all there "
+        "is.",
+    )
     magnets: str = setting("_ with a the pink", "Words appended as attention magnets. Set but empty: none.")
     magnet_colours: str = setting(
         "pink purple cyan",
@@ -240,10 +202,10 @@ class RefAMConfig:
         )
         _require(self.seed >= 0, "seed", self.seed, "a whole number of 0 or more")
         _require(
-            self.timestep is None or 0 < self.timestep < 1,
+            self.timestep is None or 0 < self.timestep <= 1,
             "timestep",
             self.timestep,
-            "a number between 0 and 1, both excluded",
+            "a number above 0, and 1 at most",
         )
         if self.blocks is not None:
             parse_blocks(self.blocks)
@@ -255,7 +217,7 @@ class RefAMConfig:
 
         Raises ConfigError for a value that cannot be used, and for a variable of this prefix that is no setting.
         """
-        types = {each.name: each.type for each in fields(cls)}
+        types = {each.name: each.type for each in cls._settings()}
         values: dict[str, Any] = {}
         for variable, text in environment.items():
             if not variable.startswith(PREFIX) or variable.startswith(FOREIGN_PREFIX):
@@ -271,15 +233,24 @@ class RefAMConfig:
     def describe(cls) -> dict[str, tuple[Any, str]]:
         """Environment variable -> (default, description), of every setting, in order."""
         return {
-            f"{PREFIX}{each.name.upper()}": (each.default, str(each.metadata["description"])) for each in fields(cls)
+            f"{PREFIX}{each.name.upper()}": (each.default, str(each.metadata["description"]))
+            for each in cls._settings()
         }
+
+    @classmethod
+    def _settings(cls) -> "list[Field[Any]]":
+        return [each for each in fields(cls) if each.metadata]
 
     @property
     def preset(self) -> Preset:
-        """What depends on model and method, as it is used: this configuration's own, else the method's, else the
-        model's."""
-        own = {name: getattr(self, name) for name in Preset._fields if getattr(self, name) is not None}
-        return Preset(**{**MODELS["tiny" if self.model == "tiny" else "flux"], **METHODS[self.method], **own})
+        """What depends on family and method, as it is used: this configuration's own, else the method's, else the
+        family's; FLUX.1's while no file has told the family."""
+        family = "tiny" if self.model == "tiny" else self.family or "flux1"
+        return Preset(**{**FAMILIES[family], **METHODS[self.method], **self._own})
+
+    @property
+    def _own(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in Preset._fields if getattr(self, name) is not None}
 
     @property
     def block_numbers(self) -> tuple[int, ...]:
@@ -292,15 +263,16 @@ class RefAMConfig:
         return self.model == "tiny"
 
     def model_version(self) -> str:
-        """Name of what makes a mask, such as "refam-tiny-b0.4-t0.3-sam.tiny-1a2b3c4d": backbone, blocks, timestep,
-        refiner, and a hash of every setting that changes a result. Equal settings have equal names everywhere."""
-        resolved = replace(self, **self.preset._asdict())
-        results = {name: value for name, value in asdict(resolved).items() if name not in NOT_IN_VERSION}
-        results["blocks"] = self.block_numbers
+        """Name of what makes a mask, such as "refam-tiny-sam.tiny-1a2b3c4d": transformer, refiner, and a hash of every
+        setting that changes a result. Equal settings have equal names everywhere, also where the model's files are not:
+        what depends on its family is not resolved."""
+        results = {name: value for name, value in asdict(self).items() if name not in NOT_IN_VERSION}
+        results |= (FAMILIES["tiny"] if self.model == "tiny" else {}) | METHODS[self.method] | self._own
+        if results["blocks"] is not None:
+            results["blocks"] = parse_blocks(results["blocks"])
         text = json.dumps([METHOD_REVISION, results], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-        blocks = _format_blocks(self.block_numbers)
-        return f"refam-{_slug(self.model)}-b{blocks}-t{resolved.timestep:g}-sam.{_slug(self.sam)}-{digest}"
+        return f"refam-{_slug(self.model)}-sam.{_slug(self.sam)}-{digest}"
 
 
 def parse_blocks(text: str) -> tuple[int, ...]:
@@ -312,16 +284,6 @@ def parse_blocks(text: str) -> tuple[int, ...]:
         _require(first <= last < 1000, "blocks", text, "block numbers such as 10-18 or 0,2,4-6")
         numbers.update(range(first, last + 1))
     return tuple(sorted(numbers))
-
-
-def _format_blocks(numbers: tuple[int, ...]) -> str:
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ".".join(f"{first}-{last}" if last > first else str(first) for first, last in runs)
 
 
 def _parse(name: str, text: str, kind: Any) -> Any:

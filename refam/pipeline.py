@@ -145,7 +145,8 @@ class RefAM:
         source = str(FLUX_FOLDER) if config.model == "tiny" else config.model
         how = {"half": is_half(config.precision, device), "compiled": config.compile == "on"}
         sam = None if config.sam == "none" else SegmentAnything.from_name(config.sam, device, config.image_cache, **how)
-        return cls(config, load_backbone(config, source, device), sam)
+        backbone = load_backbone(config, source, device)
+        return cls(backbone.config, backbone, sam)
 
     def with_settings(self, **changes: Any) -> Self:
         """The same weights under other settings, such as `noun_phrase=False`. Settings that choose weights or a device
@@ -184,11 +185,11 @@ class RefAM:
     @device_faults()
     def read(self, expressions: Sequence[str]) -> None:
         """Encode expressions that will be asked for, all in one go; those without a usable word are left out."""
-        strings: list[str] = []
+        texts: list[Sequence[str]] = []
         for expression in expressions:
             with suppress(ExpressionError):
-                strings += self._text(expression).strings
-        self.backbone.encode(strings)
+                texts.append(self._text(expression).strings)
+        self.backbone.encode(texts)
 
     def prepare(self, picture: Picture) -> None:
         """Do beforehand what an image takes without the device, unless it is known. Any thread may."""

@@ -19,10 +19,14 @@ SHORT_WORD = 2  # letters
 SPELLED = 1.5  # letters to a piece: with fewer, a word is not known, but spelled out
 
 
+Tokenize = Callable[[Sequence[str]], list[list[Piece]]]  # see refam.backbones.Backbone
+
+
 class Role(StrEnum):
     """What a token is: part of a content word, of a word for a side ("left") or a size ("big"), of a word that the
-    model does not know, of a stop word or of a magnet; the end mark `</s>`; a bare piece, which has no letter or digit
-    of its own; or part of another name that is looked for in the same pass."""
+    model does not know, of a stop word or of a magnet; an end, which the text encoder adds: `</s>`, or a chat's
+    template; a bare piece, which has no letter or digit of its own; or part of another name that is looked for in the
+    same pass."""
 
     WORD = "word"
     SIDE = "side"
@@ -59,8 +63,8 @@ class Text:
     """What the transformer reads.
 
     Attributes:
-        strings: the phrase's text, or those of all names that are looked for in one pass, and the magnets, each encoded
-            apart.
+        strings: the phrase's text, or those of all names that are looked for in one pass, and the magnets, which are
+            read side by side.
         tokens: those of all strings, in order.
         phrase: what the expression says.
         unknown: words that matter and that the model does not know; they are not looked for.
@@ -72,8 +76,8 @@ class Text:
     unknown: tuple[str, ...]
 
 
-def read_text(expression: str, tokenize: Callable[[str], list[Piece]], magnets: str = "", colours: str = "") -> Text:
-    """Read an expression, and tokenize it and its magnets, each as a string of its own with its own end mark.
+def read_text(expression: str, tokenize: Tokenize, magnets: str = "", colours: str = "") -> Text:
+    """Read an expression, and tokenize it and its magnets, each as a string of its own.
 
     magnets, colours: words separated by spaces, see `choose_magnets`.
     Raises ExpressionError for an expression that is no string, empty, too long, that names no thing or none in words
@@ -90,13 +94,13 @@ def read_text(expression: str, tokenize: Callable[[str], list[Piece]], magnets: 
         raise ExpressionError(f"No word in {expression!r} names a thing; say what to look for, such as 'the red ball'.")
 
     phrase = _with_plurals_known(read_phrase(lowered), tokenize)
-    pieces = tokenize(phrase.text)
+    appended = choose_magnets({word.text for word in phrase.words}, magnets, colours)
+    pieces, *others = tokenize((phrase.text, *appended))
     unknown = _unknown_words(phrase, pieces)
     _check_known(phrase, unknown)
 
-    appended = choose_magnets({word.text for word in phrase.words}, magnets, colours)
     tokens = [_expression_token(piece, phrase, unknown) for piece in pieces]
-    tokens += _magnet_tokens(appended, tokenize)
+    tokens += _magnet_tokens(others)
     if len(tokens) > MAX_TOKENS:
         raise ExpressionError(
             f"The expression and its magnets have {len(tokens)} tokens; shorten it, at most {MAX_TOKENS} can be read."
@@ -105,9 +109,7 @@ def read_text(expression: str, tokenize: Callable[[str], list[Piece]], magnets: 
     return Text((phrase.text, *appended), tuple(tokens), phrase, tuple(phrase.words[index].text for index in missed))
 
 
-def read_names(
-    names: Sequence[str], tokenize: Callable[[str], list[Piece]], magnets: str = "", colours: str = ""
-) -> list[Text]:
+def read_names(names: Sequence[str], tokenize: Tokenize, magnets: str = "", colours: str = "") -> list[Text]:
     """Read several names of things, such as "mug" and "traffic light", that are looked for in one pass: the texts have
     the same strings, and each calls the tokens of the others OTHER_NAME. Where a name says no number, all things that
     it names are meant.
@@ -117,9 +119,10 @@ def read_names(
     alone = [_read_name(name, tokenize) for name in names]
     words = {word.text for text in alone for word in text.phrase.words}
     appended = choose_magnets(words, magnets, colours)
-    strings = (*(string for text in alone for string in text.strings), *appended)
-    shared = _magnet_tokens(appended, tokenize)
-    count = sum(len(text.tokens) for text in alone) + len(shared)
+    strings = (*(text.phrase.text for text in alone), *appended)
+    pieces = tokenize(strings)
+    shared = _magnet_tokens(pieces[len(alone) :])
+    count = sum(map(len, pieces))
     if count > MAX_TOKENS:
         raise ExpressionError(
             f"The {len(names)} names and their magnets have {count} tokens; at most {MAX_TOKENS} can be read in one "
@@ -128,9 +131,9 @@ def read_names(
     texts = []
     for own in alone:
         tokens = [
-            token
-            for text in alone
-            for token in (own.tokens if text is own else [Token(each.text, Role.OTHER_NAME) for each in text.tokens])
+            _expression_token(piece, own.phrase, frozenset()) if text is own else _other_token(piece)
+            for text, parts in zip(alone, pieces, strict=False)
+            for piece in parts
         ]
         target = own.phrase.target
         phrase = replace(own.phrase, target=replace(target, count=None)) if target.is_one else own.phrase
@@ -138,7 +141,7 @@ def read_names(
     return texts
 
 
-def _read_name(name: str, tokenize: Callable[[str], list[Piece]]) -> Text:
+def _read_name(name: str, tokenize: Tokenize) -> Text:
     """A name's text, all words of which the model knows: the rest of "class 7" would be another name."""
     refused = f"The name {name!r} cannot be looked for."
     try:
@@ -161,19 +164,22 @@ def choose_magnets(words: Set[str], magnets: str, colours: str) -> tuple[str, ..
     )
 
 
-def _magnet_tokens(magnets: Sequence[str], tokenize: Callable[[str], list[Piece]]) -> list[Token]:
-    return [_token(piece, Role.MAGNET) for magnet in magnets for piece in tokenize(magnet)]
+def _magnet_tokens(magnets: Sequence[Sequence[Piece]]) -> list[Token]:
+    return [_token(piece, Role.MAGNET) for pieces in magnets for piece in pieces]
 
 
-def _with_plurals_known(phrase: Phrase, tokenize: Callable[[str], list[Piece]]) -> Phrase:
+def _with_plurals_known(phrase: Phrase, tokenize: Tokenize) -> Phrase:
     """The phrase with each plural that the tokenizer takes apart, while it knows the singular as it is, as that."""
+
+    def length(word: str) -> int:
+        return len(tokenize([word])[0])
+
     text = phrase.text
     for word in reversed(phrase.words):
         if is_plural(word.text):
-            pieces = len(tokenize(word.text))
-            shorter = [single for single in sorted(singulars(word.text)) if len(tokenize(single)) < pieces]
+            shorter = [single for single in sorted(singulars(word.text)) if length(single) < length(word.text)]
             if shorter:
-                text = text[: word.start] + min(shorter, key=lambda each: len(tokenize(each))) + text[word.end :]
+                text = text[: word.start] + min(shorter, key=length) + text[word.end :]
     return replace(phrase, text=text, words=find_words(text))
 
 
@@ -225,6 +231,10 @@ def _role(word: int, phrase: Phrase, unknown: frozenset[int]) -> Role:
     if word in phrase.sizes:
         return Role.SIZE
     return Role.UNKNOWN if word in unknown else Role.WORD
+
+
+def _other_token(piece: Piece) -> Token:
+    return Token(piece.text, Role.END if piece.special else Role.OTHER_NAME)
 
 
 def _token(piece: Piece, role: Role) -> Token:

@@ -18,9 +18,9 @@ class Piece:
     """One token of a tokenised string.
 
     Attributes:
-        text: the tokenizer's own spelling, such as "▁gold" or "</s>".
+        text: its spelling, such as "▁gold" or "</s>"; "▁" is a space before it, whatever the tokenizer's own mark.
         start, end: the characters it stands for, string[start:end]; both 0 for a special token.
-        special: whether the tokenizer added it, as it does `</s>`.
+        special: whether it is none of the string: `</s>`, or part of a chat's template.
         unknown: whether it stands for what the tokenizer has no piece for.
     """
 
@@ -32,30 +32,30 @@ class Piece:
 
 
 class Backbone(Protocol):
-    """What the method needs of a diffusion transformer."""
+    """What the method needs of a diffusion transformer. Strings are read side by side: the first is the expression."""
 
     @property
     def side(self) -> int:
         """Pixels that it takes of an image, on each axis."""
         ...
 
-    def tokenize(self, text: str) -> list[Piece]:
-        """Tokens of one string as its text encoder reads it, special tokens included, padding excluded."""
+    def tokenize(self, strings: Sequence[str]) -> list[list[Piece]]:
+        """Each string's tokens as its text encoder reads them side by side, special tokens included, padding
+        excluded."""
         ...
 
-    def encode(self, texts: Sequence[str]) -> None:
-        """Encode in one go what of these texts is not known yet, for `token_maps` to come."""
+    def encode(self, texts: Sequence[Sequence[str]]) -> None:
+        """Encode in one go what of some texts, each of several strings, is not known yet, for `token_maps` to come."""
         ...
 
     def prepare(self, picture: Picture) -> None:
         """Do beforehand what an unknown image takes without the device. Any thread may."""
         ...
 
-    def token_maps(self, picture: Picture, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Attention from image patches to text tokens in one noised forward pass.
+    def token_maps(self, picture: Picture, strings: Sequence[str]) -> NDArray[np.float32]:
+        """Attention from image patches to text tokens in one forward pass.
 
-        texts: strings encoded apart and read side by side; the first is the expression.
-        Returns [N, h, w]: for N tokens, those of `tokenize` over all texts in order, a map over the h x w patches.
+        Returns [N, h, w]: for N tokens, those of `tokenize` over all strings in order, a map over the h x w patches.
         Values are in [0, 1] and sum to 1 over the tokens in every patch.
         """
         ...

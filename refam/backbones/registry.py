@@ -1,47 +1,67 @@
-"""Which family a model is of, told by the pipeline that its `model_index.json` names."""
+"""Which family a model is of, told by a few kilobytes of its files, before anything large is downloaded."""
 
-import json
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import torch
-from huggingface_hub import hf_hub_download
 
-from refam.backbones import Backbone
-from refam.backbones.flux import FluxBackbone
+from refam.backbones.chroma import Chroma
+from refam.backbones.family import Family
+from refam.backbones.flux1 import Flux1
+from refam.backbones.flux2 import Flux2
+from refam.backbones.hub import Description, describe, fetch
+from refam.backbones.latents import PATCH
+from refam.backbones.transformer import TransformerBackbone, load_models
 from refam.config import RefAMConfig
 from refam.errors import ModelNotFoundError
 
-__all__ = ["load_backbone"]
+__all__ = ["FAMILIES", "family_of", "load_backbone"]
 
-INDEX = "model_index.json"
-FAMILIES = {
-    "FluxPipeline": FluxBackbone,
-    "FluxImg2ImgPipeline": FluxBackbone,
-    "FluxKontextPipeline": FluxBackbone,
+FAMILIES: dict[str, Family] = {
+    "FluxPipeline": Flux1(),
+    "FluxImg2ImgPipeline": Flux1(),
+    "FluxKontextPipeline": Flux1(edits=True),
+    "ChromaPipeline": Chroma(),
+    "Flux2KleinPipeline": Flux2(),
 }
+SUPPORTED = (
+    "supported are FLUX.1 (schnell, dev, Krea, Kontext), Chroma1 and FLUX.2-klein, as pipelines of diffusers "
+    f"({', '.join(FAMILIES)})"
+)
 
 
-def load_backbone(config: RefAMConfig, source: str, device: torch.device) -> Backbone:
+def load_backbone(config: RefAMConfig, source: str, device: torch.device) -> TransformerBackbone:
     """Load the model in `source`, a folder in diffusers' layout or a hub id.
 
     Raises ModelNotFoundError if it is not there or of a family that is not supported, and ConfigError.
     """
-    pipeline = _pipeline(source, config.revision)
-    if pipeline not in FAMILIES:
-        raise ModelNotFoundError(
-            f"REFAM_MODEL: {source!r} holds a {pipeline}, which is not supported; set it to 'tiny' or to a model of "
-            f"one of these pipelines: {', '.join(FAMILIES)}."
+    family = family_of(source, describe(source, config.revision))
+    config = replace(config, family=family.name)
+    models = load_models(family, fetch(source, config.revision, family.parts), config, device)
+    return TransformerBackbone(models, config)
+
+
+def family_of(source: str, description: Description) -> Family:
+    """The family of a pipeline. Raises ModelNotFoundError, with those that are supported."""
+
+    def refused(why: str) -> ModelNotFoundError:
+        return ModelNotFoundError(f"REFAM_MODEL: {source!r} {why}; {SUPPORTED}. 'tiny' is the embedded model.")
+
+    family = FAMILIES.get(description.pipeline)
+    if family is None:
+        raise refused(f"holds a {description.pipeline}, which is not supported")
+    for part, config, kind in (
+        ("transformer", description.transformer, family.transformer),
+        ("vae", description.vae, family.vae),
+    ):
+        if not config:
+            raise refused(f"has no {part}/config.json")
+        named = config.get("_class_name")
+        if named != kind.__name__:
+            raise refused(f"is a {description.pipeline} whose {part} is a {named}, where a {kind.__name__} belongs")
+    channels, latents = description.transformer.get("in_channels"), description.vae.get("latent_channels")
+    if latents is None or channels != PATCH**2 * latents:
+        raise refused(
+            f"has a transformer that takes {channels} channels, and latents of {latents}: it was made to fill "
+            "in, or to be led by another picture, not to draw from words alone"
         )
-    return FAMILIES[pipeline].from_config(config, source, device)
-
-
-def _pipeline(source: str, revision: str | None) -> str:
-    """The pipeline's class by name; FLUX's where nothing says, so that its loader finds out what is missing."""
-    try:
-        folder = Path(source).expanduser()
-        index = folder / INDEX if folder.is_dir() else Path(hf_hub_download(source, INDEX, revision=revision))
-        content: Any = json.loads(index.read_text())
-        return str(content["_class_name"])
-    except Exception:  # noqa: BLE001  # the hub's client raises errors of several libraries
-        return "FluxPipeline"
+    return family

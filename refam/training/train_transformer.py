@@ -13,7 +13,8 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 from torch import nn
 from transformers import T5EncoderModel
 
-from refam.backbones.flux import pack, patch_ids
+from refam.backbones.flux1 import axes_of
+from refam.backbones.latents import grid, patchify, tokens_of
 from refam.precision import has_fast_bf16
 from refam.tiny.models import POOLED_WIDTH, build_pipeline, build_t5, build_t5_tokenizer, build_transformer
 from refam.training.budget import Budget
@@ -46,7 +47,7 @@ class Examples:
     """Latents and tokenised captions, in buckets of equal caption length, so that no padding is needed."""
 
     def __init__(self, corpus: Corpus, vae: Any) -> None:
-        self.latents = pack(encode_latents(vae, torch.from_numpy(corpus.images)))
+        self.latents = tokens_of(patchify(encode_latents(vae, torch.from_numpy(corpus.images))))
         tokenizer = build_t5_tokenizer()
         buckets: dict[int, list[tuple[int, list[int]]]] = {}
         for scene, captions in enumerate(corpus.captions):
@@ -82,7 +83,7 @@ class Trainee(nn.Module):
             encoder_hidden_states=self.t5(ids).last_hidden_state,
             pooled_projections=torch.zeros(len(ids), POOLED_WIDTH),
             txt_ids=torch.zeros(ids.shape[1], 3),
-            img_ids=patch_ids(side, side),
+            img_ids=axes_of(grid(side, side)),
             return_dict=False,
         )[0]
         return velocity

@@ -1,7 +1,6 @@
 """Transformers of FLUX.1's shape with random weights, and the passes through them that are compared."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -9,14 +8,17 @@ from unittest import mock
 
 import torch
 from diffusers import FluxTransformer2DModel
-from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
 from torch import Tensor
 from torch.nn import functional
 
 from refam.attention import AttentionMean
-from refam.backbones.flux import FluxBackbone, pack, patch_ids
-from refam.backbones.flux_attention import AttentionReading, PassCompleteError, open_attention, stopping
-from refam.backbones.flux_models import blocks_up_to, load_flux
+from refam.backbones.attention_reading import AttentionReading
+from refam.backbones.flux1 import axes_of
+from refam.backbones.latents import grid, tokens_of
+from refam.backbones.parts import blocks_up_to
+from refam.backbones.registry import load_backbone
+from refam.backbones.texts import Conditioning
+from refam.backbones.transformer import TransformerBackbone
 from refam.config import RefAMConfig
 from refam.tiny import FLUX_FOLDER
 
@@ -24,8 +26,8 @@ __all__ = ["FLUX1_DEV", "Shape", "drawn", "passes", "prepare"]
 
 FLUX1_DEV = {"num_layers": 19, "num_single_layers": 38, "guidance_embeds": True}  # the rest are diffusers' defaults
 CONFIG = RefAMConfig(model="black-forest-labs/FLUX.1-dev")
-Inputs = tuple[Tensor, Tensor, Tensor]  # latents, T5's embeddings, CLIP's pooled vector
-Pass = Callable[[FluxBackbone, Inputs], None]
+Inputs = tuple[Tensor, Conditioning]  # latents as patches, and the text
+Pass = Callable[[TransformerBackbone, Inputs], None]
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,13 @@ class Shape:
     def inputs(self, device: str, *, padded: bool = False) -> Inputs:
         """Random latents, T5 embeddings and a pooled vector."""
         generator = torch.Generator().manual_seed(0)
-        sizes = (
-            (1, 16, 2 * self.side, 2 * self.side),
-            (1, self.padded if padded else self.text, self.config["joint_attention_dim"]),
-        )
-        draw = partial(torch.randn, generator=generator)
-        return tuple(draw(size).to(device, dtype(device)) for size in (*sizes, (1, 64)))  # type: ignore[return-value]
+        tokens = self.padded if padded else self.text
+
+        def draw(*size: int) -> Tensor:
+            return torch.randn(size, generator=generator).to(device, dtype(device))
+
+        latents = draw(1, 64, self.side, self.side)
+        return latents, Conditioning(draw(1, tokens, self.config["joint_attention_dim"]), tokens, draw(1, 64))
 
     def __str__(self) -> str:
         return f"19 + 38 blocks, 24 heads of {self.head}, {self.side**2:,} image and {self.text} text tokens"
@@ -84,10 +87,10 @@ def drawn(build: Callable[[], Any], number: torch.dtype, device: str) -> Any:
     return model
 
 
-def backbone_of(transformer: Any) -> FluxBackbone:
+def backbone_of(transformer: Any) -> TransformerBackbone:
     """A backbone with the embedded text encoders and VAE, which no pass touches."""
-    models = load_flux(str(FLUX_FOLDER), None, 0, torch.device("cpu"))
-    return FluxBackbone(replace(models, transformer=transformer), CONFIG)
+    models = load_backbone(RefAMConfig(device="cpu"), str(FLUX_FOLDER), torch.device("cpu")).models
+    return TransformerBackbone(replace(models, transformer=transformer), CONFIG)
 
 
 class NoMean(AttentionMean):
@@ -97,40 +100,38 @@ class NoMean(AttentionMean):
         pass
 
 
-def captured(backbone: FluxBackbone, inputs: Inputs) -> None:
+def captured(backbone: TransformerBackbone, inputs: Inputs) -> None:
     """RefAM's pass."""
-    open_attention(backbone.models.transformer)
     backbone.read(*inputs)
 
 
-def stopped(backbone: FluxBackbone, inputs: Inputs) -> None:
+def stopped(backbone: TransformerBackbone, inputs: Inputs) -> None:
     """The same pass, reading nothing."""
-    open_attention(backbone.models.transformer)
-    reading = AttentionReading(CONFIG.block_numbers, inputs[1].shape[1], NoMean())
-    with suppress(PassCompleteError), stopping(backbone.models.transformer, reading):
-        backbone.forward(*inputs, reading)
+    latents, text = inputs
+    reading = AttentionReading(CONFIG.block_numbers, text.tokens, latents.shape[-1] ** 2, NoMean())
+    with reading.of_a_pass():
+        backbone.forward(*inputs)
 
 
-def plain(backbone: FluxBackbone, inputs: Inputs) -> None:
+def plain(backbone: TransformerBackbone, inputs: Inputs) -> None:
     """diffusers' own full pass."""
-    transformer, (latents, embeddings, pooled) = backbone.models.transformer, inputs
-    transformer.set_attn_processor(FluxAttnProcessor())  # type: ignore[no-untyped-call]
-    side = latents.shape[-1] // 2
-    transformer(
-        hidden_states=pack(latents),
-        encoder_hidden_states=embeddings,
-        pooled_projections=pooled,
+    latents, text = inputs
+    side = latents.shape[-1]
+    backbone.models.transformer(
+        hidden_states=tokens_of(latents),
+        encoder_hidden_states=text.embeddings,
+        pooled_projections=text.pooled,
         timestep=latents.new_full((1,), 0.5),
         guidance=latents.new_full((1,), 1.0),
-        img_ids=patch_ids(side, side).to(latents.device),
-        txt_ids=torch.zeros(embeddings.shape[1], 3, device=latents.device),
+        img_ids=axes_of(grid(side, side)).to(latents.device),
+        txt_ids=torch.zeros(text.embeddings.shape[1], 3, device=latents.device),
     )
 
 
-def materialised(backbone: FluxBackbone, inputs: Inputs) -> None:
+def materialised(backbone: TransformerBackbone, inputs: Inputs) -> None:
     """The usual way of attention tools: a full pass over padded text, every block's attention matrix computed as such,
     and its part from image to text kept for each head and block until the end."""
-    text = inputs[1].shape[1]
+    text = inputs[1].tokens
     kept: list[Tensor] = []
 
     def attention(query: Tensor, key: Tensor, value: Tensor, **_: Any) -> Tensor:
@@ -158,6 +159,6 @@ def prepare(name: str, shape: Shape, device: str = "cpu") -> Callable[[], None]:
     return _ready(name, backbone_of(random_transformer(shape.config | needed, device)), shape, device)
 
 
-def _ready(name: str, backbone: FluxBackbone, shape: Shape, device: str) -> Callable[[], None]:
+def _ready(name: str, backbone: TransformerBackbone, shape: Shape, device: str) -> Callable[[], None]:
     inputs = shape.inputs(device, padded=name == "materialised")
     return torch.inference_mode()(partial(PASSES[name], backbone, inputs))

@@ -10,7 +10,8 @@ from unittest import mock
 import torch
 
 from refam import RefAM, pipeline
-from refam.backbones.flux import FluxBackbone
+from refam.backbones.t5 import T5Reader
+from refam.backbones.transformer import TransformerBackbone
 from refam.choice import Chooser
 from refam.picture import Picture
 from refam.sam import SegmentAnything
@@ -18,9 +19,9 @@ from refam.sam import SegmentAnything
 __all__ = ["segment_parts_of", "synchronised"]
 
 PARTS = {
-    "text encoders": (FluxBackbone, "_encode_texts"),
-    "VAE": (FluxBackbone, "_encode_image"),
-    "transformer": (FluxBackbone, "read"),
+    "text encoders": (T5Reader, "encode"),
+    "VAE": (TransformerBackbone, "_encode_image"),
+    "transformer": (TransformerBackbone, "read"),
     "points": (pipeline, "find_points"),
     "SAM's encoder": (SegmentAnything, "_embed"),
     "SAM's decoder": (SegmentAnything, "_decode"),

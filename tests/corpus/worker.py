@@ -14,7 +14,7 @@ from tests.support.stub_worker import StubSegmentation, StubSegmenter
 
 class Reader(StubSegmenter):
     def segment(self, picture: Picture, expression: str) -> StubSegmentation:
-        read_text(expression, lambda text: [Piece(text, 0, len(text), special=False)])
+        read_text(expression, lambda strings: [[Piece(string, 0, len(string), special=False)] for string in strings])
         return super().segment(picture, expression)
 
 

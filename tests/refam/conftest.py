@@ -1,5 +1,7 @@
 """Folders and models with small random weights, made once."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,19 +11,26 @@ from PIL import Image
 from refam.config import RefAMConfig
 from refam.picture import Picture
 from refam.pipeline import RefAM
-from tests.support.models import random_pipeline, save_sam
+from tests.support.models import save_pipeline, save_sam
 
 
 @pytest.fixture(scope="session")
-def flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline folder as on the hub, the transformer sharded with an index."""
-    folder = tmp_path_factory.mktemp("flux")
-    pipeline = random_pipeline()
-    pipeline.save_pretrained(folder)
-    for weights in (folder / "transformer").glob("*.safetensors"):
-        weights.unlink()
-    pipeline.transformer.save_pretrained(folder / "transformer", max_shard_size="40KB")
-    return folder
+def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The pipeline folder of a family."""
+
+    @cache
+    def make(family: str) -> Path:
+        folder = tmp_path_factory.mktemp(family)
+        save_pipeline(folder, family)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def flux_folder(folder_of: Callable[[str], Path]) -> Path:
+    """A FLUX.1 pipeline's folder."""
+    return folder_of("flux1")
 
 
 @pytest.fixture(scope="session")

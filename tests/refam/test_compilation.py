@@ -10,8 +10,8 @@ import torch
 from diffusers import FluxTransformer2DModel
 
 from refam import RefAM, RefAMConfig, sam
-from refam.backbones import flux
-from refam.backbones.flux import FluxBackbone
+from refam.backbones import transformer
+from refam.backbones.transformer import TransformerBackbone
 from refam.compilation import compile_blocks
 from refam.errors import ConfigError
 from refam.heatmap import Point
@@ -45,7 +45,7 @@ def graphs(monkeypatch):
         return graph.forward
 
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
-    for module in (flux, sam):
+    for module in (transformer, sam):
         monkeypatch.setattr(module, "compile_blocks", lambda blocks: compile_blocks(blocks, backend=backend))
     torch.compiler.reset()
     yield found
@@ -56,9 +56,9 @@ def backbone_of(refam, blocks, **settings):
     """One with so many random blocks of each kind."""
     sizes = {"num_layers": blocks, "num_single_layers": blocks}
     torch.manual_seed(0)
-    transformer = FluxTransformer2DModel.from_config({**refam.backbone.models.transformer.config, **sizes}).eval()
+    model = FluxTransformer2DModel.from_config({**refam.backbone.models.transformer.config, **sizes}).eval()
     config = replace(refam.config, blocks=f"1,{blocks + 1}", **settings)
-    return FluxBackbone(replace(refam.backbone.models, transformer=transformer), config)
+    return TransformerBackbone(replace(refam.backbone.models, transformer=model), config)
 
 
 def test_all_blocks_of_a_kind_share_their_graphs_and_show_the_same(refam, picture, graphs):

@@ -42,8 +42,8 @@ def test_every_field_is_read_from_its_variable():
         ("REFAM_DEVICE", "gpu", "auto, cpu, cuda or cuda:N"),
         ("REFAM_POINTS", "many", "a whole number"),
         ("REFAM_POINTS", "0", "1 or more"),
-        ("REFAM_TIMESTEP", "1", "between 0 and 1"),
-        ("REFAM_TIMESTEP", "nan", "between 0 and 1"),
+        ("REFAM_TIMESTEP", "1.5", "above 0, and 1 at most"),
+        ("REFAM_TIMESTEP", "nan", "above 0, and 1 at most"),
         ("REFAM_BLOCKS", "10-8", "block numbers such as"),
         ("REFAM_BLOCKS", "all", "block numbers such as"),
         ("REFAM_SPATIAL_BIAS", "maybe", "true or false"),
@@ -65,15 +65,17 @@ def test_a_bad_variable_is_named_with_its_remedy(variable, value, remedy):
 
 def test_presets_belong_to_models():
     best = True, True, 8, 0.2, "things", 8
-    assert RefAMConfig().preset == (128, 0.3, "0,4", "logits", "product", 0.7, *best)
+    assert RefAMConfig().preset == (128, 0.3, "0,4", "noised", "logits", "product", 0.7, *best)
     flux = RefAMConfig(model="black-forest-labs/FLUX.1-dev").preset
-    assert flux == (1024, 0.5, "10-18", "probabilities", "sum", 0.0, *best)
-    assert RefAMConfig(resolution=64, smoothing=0).preset == (64, 0.3, "0,4", "logits", "product", 0, *best)
+    assert flux == (1024, 0.5, "10-18", "noised", "probabilities", "sum", 0.0, *best)
+    klein = RefAMConfig(model="black-forest-labs/FLUX.2-klein-4B", family="flux2").preset
+    assert klein == (1024, 1.0, "5-14", "reference", "probabilities", "sum", 0.0, *best)
+    assert RefAMConfig(resolution=64, smoothing=0).preset == (64, 0.3, "0,4", "noised", "logits", "product", 0, *best)
 
 
 def test_a_method_sets_defaults_that_can_be_changed():
     faithful = False, False, 1, 0.5, "point", 1
-    assert RefAMConfig(method="faithful").preset == (128, 0.3, "0,4", "probabilities", "sum", 0, *faithful)
+    assert RefAMConfig(method="faithful").preset == (128, 0.3, "0,4", "noised", "probabilities", "sum", 0, *faithful)
     assert RefAMConfig(method="faithful", points=3, combine="product").preset.points == 3
     assert RefAMConfig(choice="point").preset.choice == "point"
     assert len({RefAMConfig(**each).model_version() for each in ({}, {"method": "faithful"}, {"points": 3})}) == 3
@@ -81,12 +83,14 @@ def test_a_method_sets_defaults_that_can_be_changed():
 
 def test_version_names_the_parts_and_changes_with_results_only():
     version = RefAMConfig().model_version()
-    assert version.startswith("refam-tiny-b0.4-t0.3-sam.tiny-")
+    assert version.startswith("refam-tiny-sam.tiny-")
     assert (
         RefAMConfig(model="org/FLUX.1-dev", sam="vit_h", blocks="3,7-9")
         .model_version()
-        .startswith("refam-flux.1.dev-b3.7-9-t0.5-sam.vit.h-")
+        .startswith("refam-flux.1.dev-sam.vit.h-")
     )
+    model = {"model": "org/FLUX.1-dev"}  # whose family a process may know, or not
+    assert RefAMConfig(**model).model_version() == RefAMConfig(**model, family="flux1").model_version()
     same = [{"device": "cpu"}, {"text_cache": 1}, {"image_cache": 1}, {"blocks": "0-0,4"}, {"resolution": 128}]
     same += [{"text_encoder": "cpu"}, {"text_encoder": "drop"}, {"text_cache_dir": "texts"}]
     assert {RefAMConfig(**change).model_version() for change in same} == {version}

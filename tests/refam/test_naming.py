@@ -28,10 +28,10 @@ def test_names_are_read_for_one_pass():
     mug, light = read_names(["mug", "pink traffic light"], by_word, "_ with pink", "pink purple")
     assert mug.strings == light.strings == ("mug", "pink traffic light", "_", "with", "purple")
     assert [token.text for token in mug.tokens] == [token.text for token in light.tokens]
-    own, other = [Role.WORD, Role.END], Role.OTHER_NAME
+    own, other = [Role.WORD, Role.END], [Role.OTHER_NAME, Role.END]
     magnets = [Role.MAGNET, Role.END] * 3
-    assert [token.role for token in mug.tokens] == [*own, *[other] * 4, *magnets]
-    assert [token.role for token in light.tokens] == [other, other, Role.WORD, *[Role.WORD, *own], *magnets]
+    assert [token.role for token in mug.tokens] == [*own, *[Role.OTHER_NAME] * 2, *other, *magnets]
+    assert [token.role for token in light.tokens] == [*other, Role.WORD, *[Role.WORD, *own], *magnets]
 
 
 @pytest.mark.parametrize(("name", "count"), [("mug", None), ("red mugs", None), ("two mugs", 2)])
@@ -47,8 +47,11 @@ def test_a_name_that_cannot_be_looked_for_is_told(name):
 
 
 def test_no_word_of_a_name_is_left_out():
+    def tokenize(strings):
+        return [[Piece("cl", 0, 5, False, True), *pieces[1:]] for pieces in by_word(strings)]
+
     with pytest.raises(ExpressionError, match=r"The name .class 7. cannot be looked for\. The model does not know .cl"):
-        read_names(["class 7"], lambda text: [Piece("cl", 0, 5, False, True), *by_word(text)[1:]])
+        read_names(["class 7"], tokenize)
 
 
 def test_names_are_bounded():

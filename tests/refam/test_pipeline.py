@@ -98,11 +98,11 @@ class Constructed:
 
     side = 6
 
-    def tokenize(self, text):
-        return by_word(text)
+    def tokenize(self, strings):
+        return by_word(strings)
 
-    def token_maps(self, picture, texts):
-        tokens = [piece.text for text in texts for piece in by_word(text)]
+    def token_maps(self, picture, strings):
+        tokens = [piece.text for pieces in by_word(strings) for piece in pieces]
         logits = np.zeros((len(tokens), 6, 6))
         logits[tokens.index("▁striped")] = 3 * self.right_fish
         logits[tokens.index("▁fish")] = self.right_fish + 1.2 * self.wrong_fish

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from refam.backbones.flux import FluxBackbone
-from refam.backbones.flux_attention import ReadingProcessor, blocks_of
+from refam.backbones.attention_reading import blocks_of
 from refam.backbones.quantization import quantizer
+from refam.backbones.registry import load_backbone
+from refam.backbones.transformer import TransformerBackbone
 from refam.config import RefAMConfig
 from refam.errors import ConfigError
 from refam.pipeline import RefAM
@@ -65,16 +66,15 @@ def test_quantised_blocks_are_smaller_and_see_the_same(embedded, scenes):
 
 def test_only_the_needed_blocks_are_loaded_quantised_and_read(flux_folder, refam, picture):
     config = replace(refam.config, blocks="0-2", quantize="int8")
-    backbone = FluxBackbone.from_config(config, str(flux_folder), CPU)
+    backbone = load_backbone(config, str(flux_folder), CPU)
     transformer = backbone.models.transformer
     assert (len(transformer.transformer_blocks), len(transformer.single_transformer_blocks)) == (2, 1)
-    assert all(isinstance(block.attn.processor, ReadingProcessor) for block in blocks_of(transformer))
     for name, module in transformer.named_modules():
         if isinstance(module, torch.nn.Linear):
             assert is_traceable_wrapper_subclass(module.weight.data) == ("transformer_blocks" in name), name
     maps = backbone.token_maps(picture, TEXTS)
     assert np.allclose(maps.sum(axis=0), 1, atol=1e-6)
-    whole = FluxBackbone(refam.backbone.models, replace(config, quantize="none")).token_maps(picture, TEXTS)
+    whole = TransformerBackbone(refam.backbone.models, replace(config, quantize="none")).token_maps(picture, TEXTS)
     assert np.allclose(maps, whole, atol=0.01)
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import T5Tokenizer
 
-from refam.backbones.flux import FluxBackbone
+from refam.backbones.t5 import T5Reader
 from refam.errors import ExpressionError
 from refam.language.reading import read_phrase
 from refam.text import MAX_CHARACTERS, Role, choose_magnets, read_text
@@ -89,9 +89,8 @@ def test_a_bad_expression_is_refused(expression, says):
 
 @pytest.fixture(scope="module")
 def pieces_of():
-    """Pieces of a string by the tokenizer that ships."""
-    models = SimpleNamespace(t5_tokenizer=T5Tokenizer.from_pretrained(FLUX_FOLDER / "tokenizer_2"))
-    return lambda text: FluxBackbone.tokenize(SimpleNamespace(models=models), text)
+    """Pieces of strings by the tokenizer that ships."""
+    return T5Reader(SimpleNamespace(), T5Tokenizer.from_pretrained(FLUX_FOLDER / "tokenizer_2")).tokenize
 
 
 WORDS = st.lists(
@@ -106,12 +105,13 @@ def test_any_string_is_read_or_refused(pieces_of, expression):
         text = read_text(expression, pieces_of, MAGNETS)
     except ExpressionError:
         return
-    lengths = [len(pieces_of(string)) for string in text.strings]
+    pieces = pieces_of(text.strings)
+    lengths = list(map(len, pieces))
     assert len(text.tokens) == sum(lengths)
     own = text.tokens[: lengths[0]]
     assert own[-1].role is Role.END
     assert any(token.role is Role.WORD and token.word in text.phrase.target.words for token in own)
-    for token, piece in zip(own, pieces_of(text.strings[0]), strict=True):
+    for token, piece in zip(own, pieces[0], strict=True):
         assert 0 <= piece.start <= piece.end <= len(text.strings[0])
         if token.role in (Role.WORD, Role.SIDE, Role.SIZE, Role.UNKNOWN, Role.STOP):
             word = text.phrase.words[token.word]

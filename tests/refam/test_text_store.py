@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from refam.backbones.flux import FluxBackbone
-from refam.backbones.flux_models import randomised
 from refam.backbones.text_store import TextStore
+from refam.backbones.transformer import TransformerBackbone
 from tests.support.models import TEXTS
 
 
@@ -86,7 +85,7 @@ def test_a_folder_that_may_only_be_read_is_read(tmp_path, monkeypatch, caplog):
 def test_a_file_in_the_place_of_the_folder_costs_no_result(refam, picture, tmp_path, caplog):
     (tmp_path / "file").write_text("not a folder")
     config = replace(refam.config, text_cache_dir=str(tmp_path / "file"))
-    backbone = FluxBackbone(refam.backbone.models, config)
+    backbone = TransformerBackbone(refam.backbone.models, config)
     assert np.array_equal(backbone.token_maps(picture, TEXTS), refam.backbone.token_maps(picture, TEXTS))
     backbone.token_maps(picture, TEXTS[:1])
     assert [record.levelname for record in caplog.records] == ["WARNING"]
@@ -94,18 +93,18 @@ def test_a_file_in_the_place_of_the_folder_costs_no_result(refam, picture, tmp_p
 
 def test_embeddings_come_from_disk_after_a_restart(refam, picture, tmp_path, monkeypatch):
     config = replace(refam.config, text_cache_dir=str(tmp_path))
-    maps = FluxBackbone(refam.backbone.models, config).token_maps(picture, TEXTS)
+    maps = TransformerBackbone(refam.backbone.models, config).token_maps(picture, TEXTS)
     assert np.array_equal(maps, refam.backbone.token_maps(picture, TEXTS))
 
-    restarted = FluxBackbone(refam.backbone.models, config)
-    monkeypatch.setattr(restarted, "_encode_texts", lambda _: pytest.fail("a text was encoded again"))
+    restarted = TransformerBackbone(refam.backbone.models, config)
+    monkeypatch.setattr(restarted.models.texts, "encode", lambda _: pytest.fail("a text was encoded again"))
     assert np.array_equal(restarted.token_maps(picture, TEXTS), maps)
 
 
 def test_other_weights_read_no_embeddings_of_these(refam, picture, tmp_path):
     config = replace(refam.config, text_cache_dir=str(tmp_path))
-    FluxBackbone(refam.backbone.models, config).token_maps(picture, TEXTS)
-    untrained = randomised(refam.backbone.models, seed=1)
-    assert untrained.encoders.fingerprint != refam.backbone.models.encoders.fingerprint
-    stored = FluxBackbone(untrained, config).token_maps(picture, TEXTS)
-    assert np.array_equal(stored, FluxBackbone(untrained, refam.config).token_maps(picture, TEXTS))
+    TransformerBackbone(refam.backbone.models, config).token_maps(picture, TEXTS)
+    untrained = refam.backbone.models.randomised(seed=1)
+    assert untrained.texts.fingerprint != refam.backbone.models.texts.fingerprint
+    stored = TransformerBackbone(untrained, config).token_maps(picture, TEXTS)
+    assert np.array_equal(stored, TransformerBackbone(untrained, refam.config).token_maps(picture, TEXTS))

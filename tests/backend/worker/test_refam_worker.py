@@ -1,17 +1,19 @@
 """The real worker with the real method on small random weights: no mask of use, but every part in its place."""
 
 import numpy as np
+import pytest
 from label_studio_sdk.converter.brush import decode_rle
 
 from backend.queue.priorities import Priority
 from backend.queue.shared_state import SharedState
-from tests.support.models import random_pipeline
+from tests.support.models import save_pipeline
 from tests.support.tasks import data_uri, png, request_of, task
 
 
-def test_the_real_worker_makes_predictions(configure, connection, processes, environment, tmp_path):
-    random_pipeline().save_pretrained(tmp_path / "flux")
-    for name, value in {"MODEL": tmp_path / "flux", "SAM": "none", "RESOLUTION": 32, "BLOCKS": "0-4"}.items():
+@pytest.mark.parametrize("family", ["flux1", "chroma", "flux2"])
+def test_the_real_worker_makes_predictions(configure, connection, processes, environment, tmp_path, family):
+    save_pipeline(tmp_path / "model", family)
+    for name, value in {"MODEL": tmp_path / "model", "SAM": "none", "RESOLUTION": 32, "BLOCKS": "0-4"}.items():
         environment.setenv(f"REFAM_{name}", str(value))
     settings = configure()
     queue = SharedState.over(connection, settings).jobs

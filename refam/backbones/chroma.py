@@ -1,0 +1,71 @@
+"""Chroma1: FLUX.1-schnell's blocks, told the noise level by a small network for all of them at once, and no CLIP."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, ChromaTransformer2DModel
+from torch import Tensor, nn
+from transformers import T5EncoderModel, T5Tokenizer
+
+from refam.backbones.family import ImageTokens, TextOptions
+from refam.backbones.flux1 import axes_of, scaled_by_config
+from refam.backbones.parts import read_model, read_tokenizer
+from refam.backbones.t5 import T5Reader
+from refam.backbones.texts import Conditioning, TextEncoders
+from refam.errors import ConfigError
+
+__all__ = ["Chroma"]
+
+PADS = 1  # tokens of padding behind the text that ChromaPipeline leaves unmasked
+
+
+class Chroma:
+    """See refam.backbones.family.Family."""
+
+    name = "chroma"
+    transformer: Any = ChromaTransformer2DModel
+    vae: Any = AutoencoderKL
+    parts: tuple[str, ...] = ("transformer", "vae", "text_encoder", "tokenizer")
+    edits = False
+
+    def read_texts(self, folder: Path, options: TextOptions) -> T5Reader:
+        """T5 alone. Raises ConfigError for padding, all of which but one token the model was trained without."""
+        if options.slots is not None:
+            raise ConfigError("REFAM_TEXT_PADDING is '512', but Chroma masks padding; set it to none.")
+
+        def read_encoder() -> tuple[Any]:
+            return (read_model(T5EncoderModel, folder, "text_encoder", options.dtype).to(options.device),)
+
+        encoders = TextEncoders(read_encoder, keep=options.keep)
+        return T5Reader(encoders, read_tokenizer(T5Tokenizer, folder, "tokenizer"), pads=PADS)
+
+    def fill_up(self, transformer: Any, sizes: dict[str, Any]) -> None:
+        """Its small network gives modulations by their number, those of single-stream blocks first: blocks that are not
+        there keep their places."""
+        double, single = sizes["num_layers"], sizes["num_single_layers"]
+        for blocks, count in (
+            (transformer.transformer_blocks, double),
+            (transformer.single_transformer_blocks, single),
+        ):
+            blocks.extend(nn.Identity() for _ in range(count - len(blocks)))
+        transformer.time_text_embed = type(transformer.time_text_embed)(
+            num_channels=transformer.config.approximator_num_channels // 4, out_dim=3 * single + 2 * 6 * double + 2
+        )
+
+    def scaled(self, vae: Any, patches: Tensor) -> Tensor:
+        """Shifted and scaled, as its config says."""
+        return scaled_by_config(vae, patches)
+
+    def forward(self, transformer: Any, image: ImageTokens, text: Conditioning, timestep: float) -> Tensor:
+        """One pass."""
+        values, device = image.values, image.values.device
+        velocity: Tensor = transformer(
+            hidden_states=values,
+            encoder_hidden_states=text.embeddings,
+            timestep=values.new_full((1,), timestep),
+            img_ids=axes_of(image.places).to(device),
+            txt_ids=torch.zeros(text.embeddings.shape[1], 3, device=device),
+            return_dict=False,
+        )[0]
+        return velocity
