@@ -56,13 +56,15 @@ class RefAMConfig:
     # models
     model: str = setting(
         "tiny",
-        "`tiny` (embedded), a hub id such as `black-forest-labs/FLUX.1-schnell`, or a local diffusers folder.",
+        "`tiny` (embedded), or a FLUX.1, Chroma1 or FLUX.2-klein: a hub id such as "
+        "`black-forest-labs/FLUX.2-klein-4B`, or a local diffusers folder.",
     )
     revision: str | None = setting(None, "Branch, tag or commit of the hub id.")
     sam: str = setting(
         "tiny",
-        "`tiny` (embedded), `none` (the thresholded heatmap), `vit_b`, `vit_l`, `vit_h` (official checkpoints), "
-        "or a checkpoint's path.",
+        "`tiny` (embedded), `none` (the thresholded heatmap), `vit_b`, `vit_l`, `vit_h` (official checkpoints of the "
+        "first Segment Anything), a checkpoint's path, or a SAM 2.1 or SAM 3 in transformers' format, by hub id or "
+        "folder, such as `facebook/sam2.1-hiera-large`.",
     )
     device: str = setting("auto", "`auto`, `cpu`, `cuda` or `cuda:N`.")
     precision: str = setting(

@@ -27,6 +27,7 @@ from refam.precision import is_half
 from refam.proposals import PointProposer, Proposal, Proposer, RegionProposer, Sought
 from refam.refine import best_clicked, score, threshold_mask, to_grid
 from refam.sam import Candidate, SegmentAnything
+from refam.sam.loading import load_segment_anything
 from refam.sinks import find_sinks
 from refam.text import Text, Token, read_names, read_text
 from refam.tiles import joined_maps, tiles_of
@@ -144,7 +145,7 @@ class RefAM:
         device = choose_device(config.device)
         source = str(FLUX_FOLDER) if config.model == "tiny" else config.model
         how = {"half": is_half(config.precision, device), "compiled": config.compile == "on"}
-        sam = None if config.sam == "none" else SegmentAnything.from_name(config.sam, device, config.image_cache, **how)
+        sam = None if config.sam == "none" else load_segment_anything(config.sam, device, config.image_cache, **how)
         backbone = load_backbone(config, source, device)
         return cls(backbone.config, backbone, sam)
 

@@ -128,7 +128,7 @@ BOUNDS = [
           "images/test_cache.py::test_the_least_used_goes_first_and_the_bound_holds"),
     Bound("images whose latents and embeddings a worker keeps", "REFAM_IMAGE_CACHE", FORGOTTEN,
           "tests/refam/test_pipeline.py"),
-    Bound("texts whose embeddings a worker keeps", "REFAM_TEXT_CACHE", FORGOTTEN, "tests/refam/test_flux.py"),
+    Bound("texts whose embeddings a worker keeps", "REFAM_TEXT_CACHE", FORGOTTEN, "tests/refam/test_families.py"),
 ]  # fmt: skip
 
 

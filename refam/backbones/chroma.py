@@ -10,10 +10,10 @@ from transformers import T5EncoderModel, T5Tokenizer
 
 from refam.backbones.family import ImageTokens, TextOptions
 from refam.backbones.flux1 import axes_of, scaled_by_config
-from refam.backbones.parts import read_model, read_tokenizer
 from refam.backbones.t5 import T5Reader
 from refam.backbones.texts import Conditioning, TextEncoders
 from refam.errors import ConfigError
+from refam.model_files import read_model, read_tokenizer
 
 __all__ = ["Chroma"]
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from refam.backbones.family import ImageTokens, TextOptions
-from refam.backbones.parts import read_model, read_tokenizer
 from refam.backbones.t5 import T5Reader
 from refam.backbones.texts import Conditioning, TextEncoders
+from refam.model_files import read_model, read_tokenizer
 
 __all__ = ["Flux1", "axes_of", "scaled_by_config"]
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from transformers import Qwen2Tokenizer
 
 from refam.backbones.family import ImageTokens, TextOptions
-from refam.backbones.parts import read_tokenizer
 from refam.backbones.qwen import QwenReader, read_qwen
 from refam.backbones.texts import Conditioning, TextEncoders
+from refam.model_files import read_tokenizer
 
 __all__ = ["Flux2"]
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from transformers import Qwen3Config, Qwen3Model
 
 from refam.backbones import Piece
-from refam.backbones.parts import read_model, require_config
 from refam.backbones.texts import Conditioning, TextEncoders, Unit
+from refam.model_files import read_model, require_config
 
 __all__ = ["LAYERS", "QwenLayers", "QwenReader", "read_qwen"]
 

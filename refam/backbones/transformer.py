@@ -19,7 +19,7 @@ from refam.backbones import Piece
 from refam.backbones.attention_reading import AttentionReading, blocks_of, open_attention
 from refam.backbones.family import Family, ImageTokens, TextOptions
 from refam.backbones.latents import PATCH, grid, patchify, tokens_of
-from refam.backbones.parts import blocks_up_to, part_of, read_model, require_block
+from refam.backbones.parts import blocks_up_to, require_block
 from refam.backbones.quantization import quantizer
 from refam.backbones.text_store import TextStore
 from refam.backbones.texts import Conditioning, TextReader, Unit
@@ -27,6 +27,7 @@ from refam.cache import LRUCache
 from refam.compilation import compile_blocks
 from refam.config import RefAMConfig
 from refam.errors import ConfigError, ModelNotFoundError
+from refam.model_files import part_of, read_model
 from refam.picture import Picture
 from refam.pixels import PreparedPixels, tensor_of
 from refam.precision import has_fast_bf16, is_half

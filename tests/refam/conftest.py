@@ -11,7 +11,8 @@ from PIL import Image
 from refam.config import RefAMConfig
 from refam.picture import Picture
 from refam.pipeline import RefAM
-from tests.support.models import save_pipeline, save_sam
+from tests.support.models import save_pipeline
+from tests.support.sams import SAVE
 
 
 @pytest.fixture(scope="session")
@@ -34,11 +35,22 @@ def flux_folder(folder_of: Callable[[str], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sam_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small SAM's folder."""
-    folder = tmp_path_factory.mktemp("sam")
-    save_sam(folder)
-    return folder
+def sam_folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a Segment Anything of a generation."""
+
+    @cache
+    def make(generation: str) -> Path:
+        folder = tmp_path_factory.mktemp(generation)
+        SAVE[generation](folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sam_folder(sam_folder_of: Callable[[str], Path]) -> Path:
+    """A small SAM's folder, of the first generation."""
+    return sam_folder_of("original")
 
 
 @pytest.fixture(scope="session")

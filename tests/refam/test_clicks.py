@@ -128,7 +128,7 @@ class Count:
 
     def __init__(self, refam):
         self.passes = self.images = self.prompts = 0
-        models, sam = refam.backbone.models, refam.sam._model
+        models, sam = refam.backbone.models, refam.sam.model.inner
         models.transformer.register_forward_pre_hook(lambda *_: self._add("passes"))
         sam.image_encoder.register_forward_hook(lambda *_: self._add("images"))
         sam.mask_decoder.register_forward_hook(lambda *_: self._add("prompts"))

@@ -9,13 +9,14 @@ import pytest
 import torch
 from diffusers import FluxTransformer2DModel
 
-from refam import RefAM, RefAMConfig, sam
+from refam import RefAM, RefAMConfig
 from refam.backbones import transformer
 from refam.backbones.transformer import TransformerBackbone
 from refam.compilation import compile_blocks
 from refam.errors import ConfigError
 from refam.heatmap import Point
-from refam.sam import SegmentAnything
+from refam.sam import later, original
+from refam.sam.loading import load_segment_anything
 from tests.support.models import TEXTS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Guards may run slower")  # torch on Python 3.13.0
@@ -45,7 +46,7 @@ def graphs(monkeypatch):
         return graph.forward
 
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
-    for module in (transformer, sam):
+    for module in (transformer, original, later):
         monkeypatch.setattr(module, "compile_blocks", lambda blocks: compile_blocks(blocks, backend=backend))
     torch.compiler.reset()
     yield found
@@ -82,12 +83,14 @@ def test_a_second_image_compiles_nothing_more(refam, picture, graphs):
     assert len(graphs) == known
 
 
-def test_sams_blocks_share_theirs_too(sam_folder, picture, graphs):
+@pytest.mark.parametrize(("generation", "most"), [("original", 2), ("sam2", 5), ("sam3", 2)])
+def test_sams_blocks_share_theirs_too(sam_folder_of, generation, most, picture, graphs):
     plain, compiled = (
-        SegmentAnything.from_name(str(sam_folder), torch.device("cpu"), 1, compiled=choice) for choice in (False, True)
+        load_segment_anything(str(sam_folder_of(generation)), torch.device("cpu"), 1, compiled=choice)
+        for choice in (False, True)
     )
     one, other = (model.candidates(picture, [Point(30, 20)]) for model in (plain, compiled))
-    assert 0 < len(graphs) <= 2, "of blocks with a window and without one"
+    assert 0 < len(graphs) <= most, "of blocks with a window and without one, or of another width"
     for a, b in zip(one, other, strict=True):
         assert np.allclose(a.logits, b.logits, atol=1e-4)
 

@@ -12,8 +12,8 @@ import torch
 from diffusers import DiffusionPipeline
 from torch.nn import functional
 
+from refam import model_files
 from refam.attention import AttentionMean
-from refam.backbones import parts
 from refam.backbones.attention_reading import AttentionReading, blocks_of
 from refam.backbones.registry import load_backbone
 from refam.backbones.transformer import TransformerBackbone
@@ -295,7 +295,7 @@ def test_untrained_weights_keep_the_architecture(backbone, picture):
 
 def test_dropped_text_encoders_are_loaded_for_unknown_texts_only(backbone, folder, picture, monkeypatch):
     loads = []  # references to the encoders, which hold none
-    ordinary = parts.read_model
+    ordinary = model_files.read_model
 
     def spy(kind, place, part, *arguments, **options):
         model = ordinary(kind, place, part, *arguments, **options)

@@ -13,8 +13,7 @@ import torch
 
 import refam.cli
 import refam.pipeline
-from refam.backbones.hub import Description
-from refam.backbones.registry import FAMILIES, family_of, load_backbone
+from refam.backbones.registry import FAMILIES, Description, family_of, load_backbone
 from refam.config import RefAMConfig
 from refam.errors import ModelNotFoundError
 from tests.support.hub import running_hub

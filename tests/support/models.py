@@ -1,6 +1,5 @@
-"""Pipelines of each family and a Segment Anything with small random weights, in the hub's layout."""
+"""Pipelines of each family with small random weights, in the hub's layout."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from diffusers import (
     FluxPipeline,
     FluxTransformer2DModel,
 )
-from safetensors.torch import save_file
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -32,7 +30,6 @@ from transformers import (
 )
 
 from refam.backbones import Piece
-from refam.tiny.sam import build_sam
 
 TEXTS = ("a largest orange goldfish", "_", "with")  # an expression and magnets
 PIECES = [
@@ -40,15 +37,6 @@ PIECES = [
     *("▁zebra", "▁ball", "▁on", "▁left", "▁of", "▁red", *"sbcdefg"),
 ]
 DOUBLE, SINGLE = 2, 3
-SAM_CONFIG = {
-    "image_size": 64,
-    "patch_size": 8,
-    "width": 24,
-    "depth": 2,
-    "heads": 3,
-    "window": 4,
-    "decoder_width": 32,
-}
 
 
 def t5_tokenizer() -> T5Tokenizer:
@@ -195,14 +183,6 @@ def save_pipeline(folder: Path, family: str = "flux1") -> None:
     for weights in (folder / "transformer").glob("*.safetensors"):
         weights.unlink()
     pipeline.transformer.save_pretrained(folder / "transformer", max_shard_size="40KB")
-
-
-def save_sam(folder: Path) -> None:
-    """Write a small SAM with random weights."""
-    folder.mkdir(exist_ok=True)
-    torch.manual_seed(0)
-    (folder / "config.json").write_text(json.dumps(SAM_CONFIG))
-    save_file(build_sam(SAM_CONFIG).state_dict(), folder / "model.safetensors")
 
 
 def by_word(strings: Sequence[str]) -> list[list[Piece]]:

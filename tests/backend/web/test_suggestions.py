@@ -19,7 +19,8 @@ from backend.worker.predictor import Predictor
 from refam.config import RefAMConfig
 from refam.tiny import NOTICE, SWITCH
 from tests.support.drawings import draft, drawn, point, rectangle, text
-from tests.support.models import random_pipeline, save_sam
+from tests.support.models import random_pipeline
+from tests.support.sams import save_sam
 from tests.support.stub_worker import StubSegmenter
 from tests.support.tasks import CONFIG, data_uri, png, request_of, task
 
@@ -189,7 +190,7 @@ def test_a_click_computes_neither_attention_nor_embedding_again(configure, click
     refam = load_refam(config)
     ran = []
     refam.backbone.models.transformer.register_forward_pre_hook(lambda *_: ran.append("attention"))
-    refam.sam._model.image_encoder.register_forward_hook(lambda *_: ran.append("embedding"))
+    refam.sam.model.inner.image_encoder.register_forward_hook(lambda *_: ran.append("embedding"))
     settings = configure()
     images = ImageCache(ImageLoader(settings, Studio(settings)), settings.image_cache_bytes)
     predictor = Predictor(refam, images, shared.gallery, settings)
