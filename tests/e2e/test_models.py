@@ -4,7 +4,8 @@ layout of the published ones, so that masks are of no use, but each in its place
 import pytest
 
 from backend.demo.programs import backend_running, free_port
-from backend.settings import PREFIX, Settings
+from backend.settings import PREFIX
+from refam.config import RefAMConfig
 from tests.e2e.editor import read_mask
 from tests.e2e.running import run_command
 from tests.support.models import save_pipeline
@@ -30,7 +31,7 @@ def test_masks_of_other_models_arrive(backend, studio, sample, api, unconnected,
         code, said = run_command(variables, "prelabel", str(unconnected))
     assert code == 0, said
     (prediction,) = api.predictions(task)
-    assert prediction["model_version"] == Settings.model_validate(variables).model_version
+    assert prediction["model_version"] == RefAMConfig.from_environment(own).model_version()
     assert family in prediction["model_version"]
     mask = read_mask(prediction["result"][0])
     assert mask.shape == entry.mask.shape
