@@ -3,7 +3,7 @@
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from refam.layout import Extent, relation_weight, side_weight
 from refam.refine import to_grid
 from refam.text import Token
 
-__all__ = ["Chooser", "Chosen", "hottest_half"]
+__all__ = ["Chooser", "Chosen", "Nouns", "hottest_half"]
 
 Mask = NDArray[np.bool_]
 Values = NDArray[np.floating[Any]]
@@ -38,23 +38,46 @@ class Chosen:
     values: Values
 
 
+class Nouns(Protocol):
+    """What a proposer that knows nouns says of its n proposals."""
+
+    def instances_of(self, thing: Thing) -> Values:
+        """[n] in [0, 1], how sure it is of each that it is an instance of the thing's noun; 0 for what is none. All are
+        1 for a thing without a noun ("the red one")."""
+        ...
+
+    def leave_open(self, thing: Thing) -> bool:
+        """Whether its noun, its places and its sizes do not tell a thing, so that its heat has to."""
+        ...
+
+
 class Chooser:
     """The things proposed in one image, under one expression.
 
     masks: [h, w] bool over the whole image, none of them empty; at least one.
-    maps: [N, h, w], the N tokens' maps.
+    maps: [N, h, w], the N tokens' maps; none where the transformer did not run.
+    nouns: what tells instances of a noun from other things, if the proposer knows nouns.
     """
 
-    def __init__(self, masks: Sequence[Mask], maps: Heat, tokens: Sequence[Token], config: RefAMConfig) -> None:
+    def __init__(
+        self,
+        masks: Sequence[Mask],
+        maps: Heat | None,
+        tokens: Sequence[Token],
+        config: RefAMConfig,
+        nouns: Nouns | None = None,
+    ) -> None:
         self._masks = masks
         self._maps = maps
         self._tokens = tokens
         self._config = config
+        self._nouns = nouns
 
     @cached_property
     def covers(self) -> NDArray[np.float32]:
         """[n, h, w] in [0, 1], the part of each heat cell that each mask covers."""
-        return np.stack([to_grid(mask, self._maps.shape[1:]) for mask in self._masks])
+        shape = (0, 0) if self._maps is None else self._maps.shape[1:]
+        return np.stack([to_grid(mask, shape) for mask in self._masks])
 
     @cached_property
     def _extents(self) -> list[Extent]:
@@ -67,14 +90,23 @@ class Chooser:
         y, x = (np.array(places) / self._masks[0].shape).T
         return x, y
 
-    def choose(self, thing: Thing, heat: Heat) -> Chosen:
-        """The proposals that a thing of an expression is. heat: [h, w], where the words are that name it."""
-        fit = hottest_half(self.covers, normalise(heat)).astype(np.float64)
+    def choose(self, thing: Thing, heat: Heat | None) -> Chosen:
+        """The proposals that a thing of an expression is. heat: [h, w], where the words are that name it; None where
+        the model knows none of them, or did not run."""
+        fit = self._fit(thing, heat)
         for word in thing.lacking:
             lacking = self._heat_of({word})
             if lacking is not None:
                 fit = fit * (1 - hottest_half(self.covers, normalise(lacking)))
         return self._choose_by_place(thing, fit)
+
+    def _fit(self, thing: Thing, heat: Heat | None) -> Values:
+        """How well each proposal is what the thing's words name: an instance of its noun, if instances are known, and
+        where its words are."""
+        instance = np.ones(len(self._masks)) if self._nouns is None else self._nouns.instances_of(thing)
+        if heat is None or (self._nouns is not None and not self._nouns.leave_open(thing)):
+            return instance
+        return instance * hottest_half(self.covers, normalise(heat))
 
     def _choose_by_place(self, thing: Thing, fit: Values) -> Chosen:
         """As choose, by how well each proposal is what the thing's words name."""
@@ -112,16 +144,16 @@ class Chooser:
         return isinstance(rank.by, Direction) and bool(side_weight(rank.by, x, y)[0] > 1 / 2)
 
     def _heat_of(self, words: Set[int]) -> Heat | None:
-        return heat_of(words, self._maps, self._tokens, self._config)
+        return None if self._maps is None else heat_of(words, self._maps, self._tokens, self._config)
 
     def _excluded(self, thing: Thing, values: Values) -> list[int]:
         """The proposals that a thing is which is left out of those with these values; of a thing with a name, those
         that it names as well as any other."""
         like = values >= LIKE * values.max()
         heat = self._heat_of(thing.words)
-        if heat is None:
+        if heat is None and not (self._nouns and thing.noun):
             return self._choose_by_place(thing, np.where(like, values, 0)).indices
-        fit = hottest_half(self.covers, normalise(heat)).astype(np.float64)
+        fit = self._fit(thing, heat)
         return self._choose_by_place(thing, np.where(like & (fit >= LIKE * fit.max()), fit, 0)).indices
 
     def _related(self, relation: Relation) -> Values:
@@ -130,7 +162,7 @@ class Chooser:
         anchors: list[int] = []
         for anchor in relation.anchors:
             heat = self._heat_of(anchor.words)
-            if heat is not None:
+            if heat is not None or self._nouns is not None:
                 anchors += self.choose(anchor, heat).indices
         if not anchors:
             return np.ones(len(self._masks))

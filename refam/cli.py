@@ -67,15 +67,15 @@ def segment(
             figures.save(figures.overlay(picture, text, result.grounding, result.mask, result.score), overlay)
     for warning in result.warnings:
         typer.echo(f"Note: {warning}", err=True)
-    point = result.grounding.points[0]
+    point = result.grounding.points[0] if result.grounding else None
     _print_facts(
         {
-            "read as": describe(result.grounding.text.phrase),
+            "read as": describe(result.text.phrase),
             "mask": output,
             **({"overlay": overlay} if overlay else {}),
             "score": f"{result.score:.3f}",
             "area": f"{result.mask.mean():.1%}",
-            "point": f"({point.x:.0f}, {point.y:.0f})",
+            **({"point": f"({point.x:.0f}, {point.y:.0f})"} if point else {}),
             "model": refam.config.model_version(),
         }
     )
@@ -97,7 +97,8 @@ def explain(
         picture, refam = _open(image), _load(model, sam, device)
         result = refam.segment(picture, text)
         without_magnets = refam.with_settings(magnets="").ground(picture, text)
-        figures.save(figures.explanation(picture, text, result, without_magnets), output)
+        grounding = refam.ground(picture, text)
+        figures.save(figures.explanation(picture, text, grounding, result, without_magnets), output)
     _print_facts({"picture": output, "score": f"{result.score:.3f}", "model": refam.config.model_version()})
 
 

@@ -23,10 +23,17 @@ INTERCEPT, PRESENCE = 2.85, 1.535
 
 
 class Signals(NamedTuple):
-    """presence: see `presence`. margin: see `margin`."""
+    """presence: see `presence`; None where the transformer did not run. margin: see `margin`. instance: in [0, 1], how
+    sure a proposer that knows nouns is that this is an instance of its noun."""
 
-    presence: float
+    presence: float | None
     margin: float
+    instance: float = 1.0
+
+    @property
+    def rank(self) -> float:
+        """By which of several names of one thing the most fitting is told."""
+        return self.instance * (1.0 if self.presence is None else self.presence)
 
 
 def presence(cover: NDArray[np.float32], maps: Heat, tokens: Sequence[Token], thing: Thing) -> float:
@@ -65,5 +72,7 @@ def confidence(signals: Signals) -> float:
     Calibrated on rendered scenes for the embedded model; see docs/embedded-model.md. With another model more is surer,
     too, but it is no chance.
     """
+    if signals.presence is None:
+        return signals.instance
     log_odds = INTERCEPT + PRESENCE * math.log(max(signals.presence, LEAST)) + RIVALRY * signals.margin
-    return 1 / (1 + math.exp(-log_odds))
+    return signals.instance / (1 + math.exp(-log_odds))

@@ -27,6 +27,7 @@ CHOICES = {
     "average": (None, "probabilities", "logits"),
     "combine": (None, "sum", "product"),
     "method": ("best", "faithful"),
+    "proposer": ("peaks", "grid", "sam3"),
     "choice": (None, "things", "point"),
 }
 
@@ -57,7 +58,7 @@ class RefAMConfig:
     model: str = setting(
         "tiny",
         "`tiny` (embedded), or a FLUX.1, Chroma1 or FLUX.2-klein: a hub id such as "
-        "`black-forest-labs/FLUX.2-klein-4B`, or a local diffusers folder.",
+        "`black-forest-labs/FLUX.2-klein-4B`, or a local diffusers folder; or, with REFAM_PROPOSER=sam3, `none`.",
     )
     revision: str | None = setting(None, "Branch, tag or commit of the hub id.")
     sam: str = setting(
@@ -175,6 +176,14 @@ class RefAMConfig:
         "Size words are left out of the heatmap, and the areas of the things that the other words mean answer them. "
         "Default: on for `best`.",
     )
+    proposer: str = setting(
+        "peaks",
+        "What finds the whole things to choose among: `peaks`, Segment Anything at the heatmap's peaks; `grid`, at "
+        "8 x 8 points, for a GPU; or `sam3`, SAM 3's detector, which knows nouns.",
+    )
+    sam3: str = setting(
+        "facebook/sam3", "Where REFAM_PROPOSER=sam3 finds SAM 3: a hub id, or a folder in transformers' format."
+    )
     # memory
     text_cache: int = setting(256, "Texts, expressions and magnets, whose embeddings are kept in memory.")
     text_cache_dir: str | None = setting(
@@ -211,6 +220,17 @@ class RefAMConfig:
         )
         if self.blocks is not None:
             parse_blocks(self.blocks)
+        if self.model == "none" and self.proposer != "sam3":
+            raise ConfigError("REFAM_MODEL is 'none', which only REFAM_PROPOSER=sam3 does without; set one of the two.")
+        if self.proposer != "peaks" and self.preset.choice == "point":
+            raise ConfigError(
+                f"REFAM_PROPOSER is {self.proposer!r}, and with REFAM_CHOICE=point, as of REFAM_METHOD=faithful, there "
+                "is nothing to propose; set it to peaks, or REFAM_CHOICE to things."
+            )
+        if self.proposer == "grid" and self.sam == "none":
+            raise ConfigError(
+                "REFAM_PROPOSER is 'grid', and REFAM_SAM is 'none'; set one of the two to something else."
+            )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

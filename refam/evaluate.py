@@ -5,19 +5,21 @@ Training draws its scenes from seeds of three numbers, evaluation from seeds of 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import PIL.Image
+import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
 from refam.errors import ExpressionError
 from refam.heatmap import Point
+from refam.language.vocabulary import singulars
 from refam.picture import Picture
 from refam.pipeline import RefAM
-from refam.proposals import Proposal, Sought
+from refam.sam import Candidate
+from refam.sam.detector import Detection
 from refam.synthetic.referrals import FURTHER_REFERRALS, REFERRALS, Referral, refer
 from refam.synthetic.scenes import Thing
 
@@ -83,16 +85,26 @@ class Outcome:
 
 
 class TrueNouns:
-    """Proposes the true masks of all things with the nouns that are sought; all things where none has one."""
+    """A detector that finds the true masks of all things with a noun: what a perfect SAM 3 would be. Square scenes."""
+
+    side = 1
+    embedded = 0
 
     def __init__(self) -> None:
         self.things: Sequence[Thing] = ()
 
-    def propose(self, picture: Picture, sought: Sequence[Sought]) -> list[Proposal]:
-        """As Proposer does."""
-        names = {word for each in sought for word in each.name.split()}
-        named = [thing for thing in self.things if thing.kind.noun in names]
-        return [Proposal(thing.mask, partial(np.copy, thing.mask)) for thing in named or self.things]
+    def find(self, picture: Picture, noun: str) -> Detection:
+        """As Detector does."""
+        names = {single for word in noun.split() for single in singulars(word)}
+        masks = [thing.mask for thing in self.things if thing.kind.noun in names]
+        return Detection(float(bool(masks)), [self._candidate(mask) for mask in masks])
+
+    def _candidate(self, mask: Mask) -> Candidate:
+        side = len(mask)
+        return Candidate(mask, 1.0, torch.from_numpy(mask).float() - 1 / 2, side, (side, side))
+
+    def prepare(self, picture: Picture) -> None:
+        """Nothing takes time."""
 
     def forget(self) -> None:
         """Nothing is kept."""
@@ -115,8 +127,7 @@ def evaluate_rendered(
 
     Controls: `wrong_text` reads the next scene's expression, `centre_point` and `random_object` prompt SAM with the
     image's centre and with a point on any one thing, `untrained` is the same architecture with random weights, and
-    `true_nouns` has the heatmap choose among the true masks of all things with the nouns that are named: what a
-    segmenter that knows nouns would give at best.
+    `true_nouns` has a detector that knows all nouns, as SAM 3 would at best (REFAM_PROPOSER=sam3).
 
     Returns pointing accuracy (point in the true mask), the share of right masks (IoU above 1/2) with its standard
     error, mean IoU and overall IoU (sum of intersections over sum of unions), each in [0, 1]: for all of REFERRALS, by
@@ -131,7 +142,7 @@ def evaluate_rendered(
         for name in ("default", "further", "wrong_text", "centre_point", "random_object", "untrained", "true_nouns")
     }
     named = TrueNouns()
-    choosing = refam.with_proposer(named)
+    choosing = refam.with_detector(named)
     for i, (kind, referral) in enumerate(progress([*samples, *further])):
         image, truth = referral.scene.image, referral.truth
         if i >= len(samples):
@@ -268,7 +279,12 @@ def _segment(refam: RefAM, kind: str, image: Image, expression: str, truth: Mask
         result = refam.segment(image, expression)
     except ExpressionError:  # refused, as by REFAM_METHOD=faithful what must be counted
         return Outcome(kind, pointed=False, intersection=0, union=int(truth.sum()), score=0.0)
-    return _outcome(kind, result.grounding.points[0], result.mask, truth, result.score)
+    if result.grounding:
+        point = result.grounding.points[0]
+    else:  # the transformer did not run
+        y, x = np.argwhere(result.mask).mean(axis=0) if result.masks else (0.0, 0.0)
+        point = Point(float(x), float(y))
+    return _outcome(kind, point, result.mask, truth, result.score)
 
 
 def _prompt(refam: RefAM, kind: str, image: Image, point: Point, truth: Mask) -> Outcome:
@@ -279,7 +295,7 @@ def _prompt(refam: RefAM, kind: str, image: Image, point: Point, truth: Mask) ->
     if not (refam.sam and found):
         return _outcome(kind, point, np.zeros_like(truth), truth, 0.0)
     favourite = max(found, key=lambda candidate: candidate.predicted_iou)
-    return _outcome(kind, point, refam.sam.full_mask(favourite, picture.size), truth, favourite.predicted_iou)
+    return _outcome(kind, point, favourite.full_mask(picture.size), truth, favourite.predicted_iou)
 
 
 def _outcome(kind: str, point: Point, mask: Mask, truth: Mask, score: float) -> Outcome:

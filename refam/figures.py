@@ -36,24 +36,28 @@ ROLE_COLOURS = {
 }
 
 
-def overlay(image: Image.Image, expression: str, grounding: Grounding, mask: NDArray[np.bool_], score: float) -> Figure:
-    """One row: input, heatmap with the points, mask [H, W] with its score."""
-    figure, axes = _grid(1, 3, 1.5 * PANEL, image)
+def overlay(
+    image: Image.Image, expression: str, grounding: Grounding | None, mask: NDArray[np.bool_], score: float
+) -> Figure:
+    """One row: input, heatmap with the points if the transformer ran, mask [H, W] with its score."""
+    figure, axes = _grid(1, 3 if grounding else 2, 1.5 * PANEL, image)
     picture = np.array(image.convert("RGB"))
     _show_picture(axes[0], picture, "input")
-    _show_heat(axes[1], picture, grounding.heatmap, "heatmap and points", grounding.points)
-    _show_mask(axes[2], picture, mask, f"mask, score {score:.2f}")
+    if grounding:
+        _show_heat(axes[1], picture, grounding.heatmap, "heatmap and points", grounding.points)
+    _show_mask(axes[-1], picture, mask, f"mask, score {score:.2f}")
     figure.suptitle(f"“{expression}”")
     return figure
 
 
-def explanation(image: Image.Image, expression: str, result: Segmentation, without_magnets: Grounding) -> Figure:
+def explanation(
+    image: Image.Image, expression: str, grounding: Grounding, result: Segmentation, without_magnets: Grounding
+) -> Figure:
     """The whole way from words to mask: input, heatmap without and with magnets, biased heatmap, mask; below, every
     token's map with its role and share, sinks marked, kept tokens framed.
 
     without_magnets: the same expression's grounding with no magnets appended.
     """
-    grounding = result.grounding
     rows = 1 + -(-len(grounding.tokens) // COLUMNS)
     figure, axes = _grid(rows, COLUMNS, PANEL, image)
     picture = np.array(image.convert("RGB"))

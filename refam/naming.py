@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from refam.confidence import Signals
 from refam.proposals import Proposal
 
 __all__ = ["Named", "with_one_name_each"]
@@ -13,12 +14,11 @@ SAME = 0.5  # IoU beyond which two masks are of one thing; a part of a thing, wi
 
 
 class Named(NamedTuple):
-    """A thing that may bear a name: the name's number, the thing, and how present the name is there, see
-    `refam.confidence.presence`."""
+    """A thing that may bear a name: the name's number, the thing, and what tells whether the name is there."""
 
     name: int
     thing: Proposal
-    presence: float
+    signals: Signals
 
 
 def with_one_name_each(named: Iterable[Named]) -> list[Named]:
@@ -27,7 +27,7 @@ def with_one_name_each(named: Iterable[Named]) -> list[Named]:
     Masks of one proposer, which have one shape.
     """
     kept: list[Named] = []
-    for one in sorted(named, key=lambda each: -each.presence):
+    for one in sorted(named, key=lambda each: -each.signals.rank):
         if all(_overlap(one.thing, other.thing) <= SAME for other in kept):
             kept.append(one)
     return kept

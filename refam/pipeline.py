@@ -1,9 +1,9 @@
 """RefAM from end to end: image and expression in, mask out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -16,113 +16,39 @@ from refam.backbones.registry import load_backbone
 from refam.cache import LRUCache
 from refam.choice import Chooser
 from refam.clicks import Clicks, click_prompts, clicked_focus
-from refam.confidence import ALONE, Signals, confidence, margin, presence
+from refam.confidence import ALONE, Signals, margin, presence
 from refam.config import RefAMConfig
-from refam.errors import ClickError, DeviceError, ExpressionError
+from refam.errors import ClickError, ConfigError, DeviceError, ExpressionError
 from refam.faults import device_faults
-from refam.heatmap import Point, bias, combine, find_points, heat_of, keep
+from refam.heatmap import bias, combine, find_points, heat_of, keep
+from refam.instances import Detector, InstanceProposer, Instances
 from refam.naming import Named, with_one_name_each
 from refam.picture import Picture
 from refam.precision import is_half
-from refam.proposals import PointProposer, Proposal, Proposer, RegionProposer, Sought
+from refam.proposals import PROPOSERS, Proposal, Proposer, RegionProposer, Sought
 from refam.refine import best_clicked, score, threshold_mask, to_grid
-from refam.sam import Candidate, SegmentAnything
+from refam.results import Grounding, Mask, Segmentation, Selection
+from refam.sam import SegmentAnything
+from refam.sam.detector import Sam3Detector
 from refam.sam.loading import load_segment_anything
 from refam.sinks import find_sinks
-from refam.text import Text, Token, read_names, read_text
+from refam.text import Text, Tokenize, read_names, read_text, split_words
 from refam.tiles import joined_maps, tiles_of
 from refam.tiny import FLUX_FOLDER
 
-Mask = NDArray[np.bool_]
 __all__ = ["Grounding", "RefAM", "Segmentation", "Selection", "choose_device"]
 
-
-@dataclass(frozen=True)
-class Grounding:
-    """Where an expression points to in an image.
-
-    Attributes:
-        tokens: the N text tokens with their roles: which are sinks, and which are kept.
-        maps: [N, h, w] float32, each token's attention over the patches; they sum to 1 in every patch.
-        heatmap: [h, w] float32, the kept maps combined.
-        focus: [h, w] float32 in [0, 1], the heatmap stretched and biased towards the positions and the relations that
-            the expression names.
-        points: peaks of the focus in image pixels; the first is the highest.
-        text: what the transformer read, and what it says.
-    """
-
-    tokens: list[Token]
-    maps: NDArray[np.float32]
-    heatmap: NDArray[np.float32]
-    focus: NDArray[np.float32]
-    points: list[Point]
-    text: Text
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """The masks of what an expression refers to.
-
-    Attributes:
-        grounding: what led to them.
-        masks: each [H, W] bool, at the image's size: one for each thing that is meant, or none.
-        size: (width, height) of the image.
-        signals: what tells whether they are right.
-        warnings: what of the expression was not understood.
-    """
-
-    grounding: Grounding
-    masks: list[Mask]
-    size: tuple[int, int]
-    signals: Signals
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def score(self) -> float:
-        """In [0, 1], how sure it is that this is what is meant: see `refam.confidence`."""
-        return confidence(self.signals) if self.masks else 0.0
-
-    @cached_property
-    def mask(self) -> Mask:
-        """[H, W] bool: all masks as one."""
-        mask = np.zeros(self.size[::-1], dtype=bool)
-        for each in self.masks:
-            mask |= each
-        return mask
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The mask of what clicks select.
-
-    Attributes:
-        focus: [h, w] float32, the text's focus as far as the clicks mean it; None where the clicks decide alone.
-        mask: [H, W] bool, at the image's size.
-        score: in [0, 1]: the IoU that SAM predicts, times the mask's correlation with the focus, if there is one.
-        candidates: SAM's masks it was chosen from; empty where the heatmap was thresholded, since there is no SAM or it
-            found nothing.
-        warnings: what of the expression was not understood.
-    """
-
-    focus: NDArray[np.float32] | None
-    mask: Mask
-    score: float
-    candidates: list[Candidate]
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def masks(self) -> list[Mask]:
-        """The mask, as a Segmentation has them."""
-        return [self.mask]
+NOTHING = Signals(0.0, 0.0)
 
 
 class _Choice(NamedTuple):
-    """The things that are meant, the best first, and how present what names them is at each; and by how much they fit
-    better than others: see `refam.confidence`."""
+    """The things that are meant, the best first, with what tells whether they are right; and what led to them, if the
+    transformer ran."""
 
+    grounding: Grounding | None
     things: list[Proposal]
-    presences: list[float]
-    margin: float
+    signals: list[Signals]
+    warnings: tuple[str, ...] = ()
 
 
 class RefAM:
@@ -130,13 +56,24 @@ class RefAM:
     for `prepare`."""
 
     def __init__(
-        self, config: RefAMConfig, backbone: Backbone, sam: SegmentAnything | None, proposer: Proposer | None = None
+        self,
+        config: RefAMConfig,
+        backbone: Backbone | None,
+        sam: SegmentAnything | None,
+        proposer: Proposer | None = None,
+        detector: Detector | None = None,
     ) -> None:
-        """proposer: what finds whole things; Segment Anything at the heatmap's peaks if absent, else hot regions."""
+        """backbone: None only beside a detector, which then works alone.
+        proposer: what finds whole things; as the configuration says if absent, or hot regions without a SAM.
+        detector: what finds them instead, by their nouns.
+        """
         self.config = config
         self.backbone = backbone
         self.sam = sam
-        self._proposer = proposer or (PointProposer(sam, config) if sam else RegionProposer(config))
+        self._proposer = proposer or (PROPOSERS[config.proposer](sam, config) if sam else RegionProposer(config))
+        self._detector = detector
+        by_noun = backbone is not None
+        self._instances = InstanceProposer(detector, config, by_noun=by_noun) if detector else None
         self._groundings: LRUCache[list[Grounding]] = LRUCache(config.image_cache)
 
     @classmethod
@@ -146,42 +83,53 @@ class RefAM:
         source = str(FLUX_FOLDER) if config.model == "tiny" else config.model
         how = {"half": is_half(config.precision, device), "compiled": config.compile == "on"}
         sam = None if config.sam == "none" else load_segment_anything(config.sam, device, config.image_cache, **how)
+        detector: Detector | None = None
+        if config.proposer == "sam3":
+            detector = Sam3Detector.from_source(config.sam3, device, config.image_cache, half=how["half"])
+        if config.model == "none":
+            return cls(config, None, sam, detector=detector)
         backbone = load_backbone(config, source, device)
-        return cls(backbone.config, backbone, sam)
+        return cls(backbone.config, backbone, sam, detector=detector)
 
     def with_settings(self, **changes: Any) -> Self:
         """The same weights under other settings, such as `noun_phrase=False`. Settings that choose weights or a device
         have no effect here, and blocks must be among those loaded (else ConfigError)."""
         config = replace(self.config, **changes)
-        return type(self)(config, self.backbone.with_config(config), self.sam)
+        return type(self)(config, self._transformer.with_config(config), self.sam, detector=self._detector)
 
-    def with_proposer(self, proposer: Proposer) -> Self:
-        """The same with another way to find the whole things that the heatmap chooses among."""
-        return type(self)(self.config, self.backbone, self.sam, proposer)
+    def with_detector(self, detector: Detector) -> Self:
+        """The same with another one that finds whole things by their nouns."""
+        return type(self)(self.config, self.backbone, self.sam, detector=detector)
 
     def untrained(self, seed: int) -> Self:
         """The same architecture with a transformer that never learned anything; SAM stays as it is."""
-        return type(self)(self.config, self.backbone.randomised(seed), self.sam)
+        return type(self)(self.config, self._transformer.randomised(seed), self.sam)
+
+    @property
+    def _transformer(self) -> Backbone:
+        if self.backbone is None:
+            raise ConfigError("REFAM_MODEL is 'none', so there is no attention; set it to a transformer.")
+        return self.backbone
 
     @property
     def computed(self) -> dict[str, int]:
         """How many heatmaps and image_embeddings (SAM's) were computed so far; whatever was kept costs none."""
-        return {"heatmaps": self._groundings.made, "image_embeddings": self.sam.embedded if self.sam else 0}
+        embedded = sum(each.embedded for each in (self.sam, self._detector) if each)
+        return {"heatmaps": self._groundings.made, "image_embeddings": embedded}
 
     def free_memory(self) -> None:
         """Forget what is kept of images and texts, and give the device's unused memory back."""
         self._groundings.clear()
-        self.backbone.forget()
-        self._proposer.forget()
-        if self.sam:
-            self.sam.forget()
+        for each in (self.backbone, self._proposer, self.sam, self._detector):
+            if each:
+                each.forget()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     @property
     def side(self) -> int:
         """Pixels that the models take of an image, at most, on each axis."""
-        return max(self.backbone.side, self.sam.side if self.sam else 0)
+        return max(each.side for each in (self.backbone, self.sam, self._detector) if each)
 
     @device_faults()
     def read(self, expressions: Sequence[str]) -> None:
@@ -190,20 +138,27 @@ class RefAM:
         for expression in expressions:
             with suppress(ExpressionError):
                 texts.append(self._text(expression).strings)
-        self.backbone.encode(texts)
+        if self.backbone:
+            self.backbone.encode(texts)
 
     def prepare(self, picture: Picture) -> None:
         """Do beforehand what an image takes without the device, unless it is known. Any thread may."""
         for tile in tiles_of(picture, self.config.preset.tiles):
-            self.backbone.prepare(tile.picture)
+            for each in (self.backbone, self._detector):
+                if each:
+                    each.prepare(tile.picture)
         if self.sam:
             self.sam.prepare(picture)
 
     def _text(self, expression: str) -> Text:
-        return read_text(expression, self.backbone.tokenize, self.config.magnets, self.config.magnet_colours)
+        return read_text(expression, self._tokenize, self.config.magnets, self.config.magnet_colours)
 
     def _names(self, names: Sequence[str]) -> list[Text]:
-        return read_names(names, self.backbone.tokenize, self.config.magnets, self.config.magnet_colours)
+        return read_names(names, self._tokenize, self.config.magnets, self.config.magnet_colours)
+
+    @property
+    def _tokenize(self) -> Tokenize:
+        return self.backbone.tokenize if self.backbone else split_words
 
     def ground(self, image: Image | Picture, expression: str) -> Grounding:
         """Heatmap and points of what the expression refers to; the last ones are kept. Raises ExpressionError."""
@@ -216,7 +171,8 @@ class RefAM:
     def _ground(self, picture: Picture, texts: Sequence[Text]) -> list[Grounding]:
         """The groundings of one text, or of several with the same strings, from one pass."""
         strings, config = texts[0].strings, self.config
-        maps = joined_maps(picture, config.preset.tiles, lambda tile: self.backbone.token_maps(tile, strings))
+        backbone = self._transformer
+        maps = joined_maps(picture, config.preset.tiles, lambda tile: backbone.token_maps(tile, strings))
         sinks = find_sinks(maps, config.sink_share, config.sink_variation)
         return [self._grounding(picture, text, maps, sinks) for text in texts]
 
@@ -237,16 +193,13 @@ class RefAM:
     def segment(self, image: Image | Picture, expression: str) -> Segmentation:
         """Masks of what the expression refers to. Raises ExpressionError, DeviceMemoryError, DeviceBrokenError."""
         picture = self._picture(image)
-        grounding = self.ground(picture, expression)
         if self.config.preset.choice == "point":
-            return self._segment_at_point(picture, grounding)
-        choice = self._choose(picture, grounding)
-        if choice is None and grounding.text.phrase.target.is_one:
-            return self._segment_by_threshold(picture, grounding)
-        if choice is None or not choice.things:
-            return self._segmentation(grounding, picture, [], Signals(0.0, 0.0))
-        signals = Signals(choice.presences[0], choice.margin)
-        return self._segmentation(grounding, picture, [thing.draw() for thing in choice.things], signals)
+            return self._segment_at_point(picture, self.ground(picture, expression))
+        text = self._text(expression)
+        choice = self._choose(picture, text, lambda: self.ground(picture, expression))
+        if choice is None and self._instances is None and text.phrase.target.is_one:
+            return self._segment_by_threshold(picture, self.ground(picture, expression))
+        return self._answer(picture, text, choice)
 
     def segment_names(self, image: Image | Picture, names: Sequence[str]) -> Iterator[Segmentation]:
         """Masks of all things that each of several names calls, such as "mug" and "traffic light", from one pass. A
@@ -259,35 +212,65 @@ class RefAM:
         if self.config.preset.choice == "point":
             raise ExpressionError("REFAM_CHOICE is 'point', which does not look for all that has a name; set 'things'.")
         with device_faults():
-            picture = self._picture(image)
-            groundings = self._groundings.get(
-                (picture.key, tuple(names)), lambda: self._ground(picture, self._names(names))
-            )
-            choices = [self._choose(picture, grounding) for grounding in groundings]
+            picture, texts = self._picture(image), self._names(names)
+
+            def ground(number: int) -> Grounding:
+                return self._groundings.get((picture.key, tuple(names)), lambda: self._ground(picture, texts))[number]
+
+            choices = [self._choose(picture, text, partial(ground, number)) for number, text in enumerate(texts)]
             named = with_one_name_each(
-                Named(number, thing, present)
+                Named(number, thing, signals)
                 for number, choice in enumerate(choices)
                 if choice is not None
-                for thing, present in zip(choice.things, choice.presences, strict=True)
+                for thing, signals in zip(choice.things, choice.signals, strict=True)
             )
-            for number, grounding in enumerate(groundings):
+            for number, (text, choice) in enumerate(zip(texts, choices, strict=True)):
                 own = [each for each in named if each.name == number]
-                signals = Signals(own[0].presence if own else 0.0, ALONE)
-                yield self._segmentation(grounding, picture, [each.thing.draw() for each in own], signals)
+                signals = [each.signals._replace(margin=ALONE) for each in own]
+                kept = choice and choice._replace(things=[each.thing for each in own], signals=signals)
+                yield self._answer(picture, text, kept)
 
-    def _choose(self, picture: Picture, grounding: Grounding) -> _Choice | None:
+    def _answer(self, picture: Picture, text: Text, choice: _Choice | None) -> Segmentation:
+        """What was chosen, drawn; nothing if there is none of it."""
+        if choice is None or not choice.things:
+            return Segmentation(choice and choice.grounding, text, [], picture.size, NOTHING, _warnings(text))
+        masks, warnings = [thing.draw() for thing in choice.things], (*_warnings(text), *choice.warnings)
+        return Segmentation(choice.grounding, text, masks, picture.size, choice.signals[0], warnings)
+
+    def _choose(self, picture: Picture, text: Text, ground: Callable[[], Grounding]) -> _Choice | None:
         """Of the whole things in the image those that are meant; None if nothing was proposed."""
-        target = grounding.text.phrase.target
+        if self._instances is not None and (text.phrase.target.noun or self.backbone is None):
+            return self._choose_instances(self._instances.find(picture, text.phrase), text, ground)
+        grounding = ground()
         proposals = self._proposer.propose(picture, self._sought(grounding))
-        if not proposals:
+        return self._choose_among(proposals, text, grounding) if proposals else None
+
+    def _choose_instances(self, found: Instances, text: Text, ground: Callable[[], Grounding]) -> _Choice | None:
+        """The same of instances of nouns. The transformer runs where these do not tell what is meant."""
+        if not found.instances_of(text.phrase.target).any():
             return None
-        chooser = Chooser([each.mask for each in proposals], grounding.maps, grounding.tokens, self.config)
-        chosen = chooser.choose(target, grounding.heatmap)
-        return _Choice(
-            [proposals[index] for index in chosen.indices],
-            [presence(chooser.covers[index], grounding.maps, grounding.tokens, target) for index in chosen.indices],
-            margin(chosen.values, chosen.indices) if chosen.indices else 0.0,
-        )
+        grounding = ground() if self.backbone and found.need_heat else None
+        choice = self._choose_among([each.proposal for each in found.found], text, grounding, found)
+        return choice._replace(warnings=found.warnings)
+
+    def _choose_among(
+        self, proposals: list[Proposal], text: Text, grounding: Grounding | None, nouns: Instances | None = None
+    ) -> _Choice:
+        target = text.phrase.target
+        maps, tokens = (grounding.maps, grounding.tokens) if grounding else (None, [])
+        chooser = Chooser([each.mask for each in proposals], maps, tokens, self.config, nouns)
+        chosen = chooser.choose(target, grounding.heatmap if grounding else None)
+        certain = margin(chosen.values, chosen.indices) if chosen.indices else 0.0
+        scores = np.ones(len(proposals)) if nouns is None else nouns.instances_of(target)
+        signals = [
+            Signals(
+                presence(chooser.covers[index], grounding.maps, grounding.tokens, target) if grounding else None,
+                certain,
+                float(scores[index]),
+            )
+            for index in chosen.indices
+        ]
+        return _Choice(grounding, [proposals[index] for index in chosen.indices], signals)
 
     def _sought(self, grounding: Grounding) -> list[Sought]:
         """What must be proposed to answer an expression: its target, anchors, and what it leaves out."""
@@ -311,7 +294,7 @@ class RefAM:
         if not (self.sam and found):
             return self._segment_by_threshold(picture, grounding)
         best = max(found, key=lambda candidate: candidate.predicted_iou)
-        return self._segment_one(picture, grounding, best.coarse, self.sam.full_mask(best, picture.size))
+        return self._segment_one(picture, grounding, best.coarse, best.full_mask(picture.size))
 
     def _segment_by_threshold(self, picture: Picture, grounding: Grounding) -> Segmentation:
         mask = threshold_mask(grounding.focus, grounding.points[0], picture.size)
@@ -321,12 +304,8 @@ class RefAM:
         """A single mask that nothing was compared with. coarse: it at any size."""
         cover = to_grid(coarse, grounding.heatmap.shape)
         present = presence(cover, grounding.maps, grounding.tokens, grounding.text.phrase.target)
-        return self._segmentation(grounding, picture, [mask], Signals(present, ALONE))
-
-    def _segmentation(
-        self, grounding: Grounding, picture: Picture, masks: list[Mask], signals: Signals
-    ) -> Segmentation:
-        return Segmentation(grounding, masks, picture.size, signals, _warnings(grounding.text))
+        signals, text = Signals(present, ALONE), grounding.text
+        return Segmentation(grounding, text, [mask], picture.size, signals, _warnings(text))
 
     @device_faults()
     def select(self, image: Image | Picture, clicks: Clicks, expression: str | None = None) -> Selection:
@@ -336,7 +315,9 @@ class RefAM:
         Raises ExpressionError, ClickError where nothing is named, DeviceMemoryError and DeviceBrokenError.
         """
         config, picture = self.config, self._picture(image)
-        focus = clicked_focus(self.ground(picture, expression).focus, clicks, picture.size) if expression else None
+        focus = None
+        if expression and self.backbone:
+            focus = clicked_focus(self.ground(picture, expression).focus, clicks, picture.size)
         peaks = (
             [] if focus is None else find_points(focus, picture.size, config.preset.points, config.preset.peak_ratio)
         )
@@ -354,7 +335,7 @@ class RefAM:
         best = best_clicked(candidates, clicks, picture.size, focus)
         trust = best.predicted_iou
         confidence = float(np.clip(trust, 0, 1)) if focus is None else score(best.mask, focus, trust)
-        return Selection(focus, self.sam.full_mask(best, picture.size), confidence, candidates)
+        return Selection(focus, best.full_mask(picture.size), confidence, candidates)
 
     def _picture(self, image: Image | Picture) -> Picture:
         return image if isinstance(image, Picture) else Picture.of(image, self.side)

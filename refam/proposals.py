@@ -16,11 +16,21 @@ from refam.refine import agreement, threshold_mask
 from refam.sam import Candidate, SegmentAnything
 from refam.tiles import Tile, tiles_of
 
-__all__ = ["PointProposer", "Proposal", "Proposer", "RegionProposer", "Sought"]
+__all__ = [
+    "PROPOSERS",
+    "GridProposer",
+    "PointProposer",
+    "Proposal",
+    "Proposer",
+    "RegionProposer",
+    "Sought",
+    "whole_shape",
+]
 
 Mask = NDArray[np.bool_]
 SAME = 0.5  # part of the smaller of two masks that both hold, beyond which they are of one thing
 POINTS_KEPT = 4  # for each image that is kept
+GRID = 8  # points on each side: more found nothing else
 
 
 class Sought(NamedTuple):
@@ -84,12 +94,11 @@ class PointProposer:
         self._answers.clear()
 
     def _draw(self, found: _Found, picture: Picture) -> Mask:
-        part = self._sam.full_mask(found.candidate, found.tile.picture.size)
+        part = found.candidate.full_mask(found.tile.picture.size)
         return found.tile.whole_mask(part, picture.size[::-1])
 
     def _at_peaks(self, picture: Picture, heat: Heat) -> list[_Found]:
-        preset = self._config.preset
-        points = find_points(heat, picture.size, preset.points, preset.peak_ratio)
+        points = self._points(picture, heat)
         by_place = {(picture.key, point.x, point.y): point for point in points}
 
         def answer(places: list[tuple[bytes, float, float]]) -> list[list[_Found]]:
@@ -105,6 +114,10 @@ class PointProposer:
                 best.append(answers[-max(rated)[1]])
         return best
 
+    def _points(self, picture: Picture, heat: Heat) -> list[Point]:
+        preset = self._config.preset
+        return find_points(heat, picture.size, preset.points, preset.peak_ratio)
+
     def _answer(self, picture: Picture, points: Sequence[Point]) -> list[list[_Found]]:
         """For each point what Segment Anything finds there, without empty masks."""
         tiles = tiles_of(picture, self._config.preset.tiles)
@@ -116,10 +129,19 @@ class PointProposer:
                 near, self._sam.candidates_of_each(tile.picture, local) if near else [], strict=True
             ):
                 for each in candidates:
-                    mask = tile.whole_mask(each.coarse, _whole_shape(each.coarse.shape, picture, tiles[0]))
+                    mask = tile.whole_mask(each.coarse, whole_shape(each.coarse.shape, picture, tiles[0]))
                     if mask.any():
                         answers[n].append(_Found(mask, each.predicted_iou, each, tile))
         return answers
+
+
+class GridProposer(PointProposer):
+    """The same at the points of a regular grid, wherever the heat is."""
+
+    def _points(self, picture: Picture, heat: Heat) -> list[Point]:
+        width, height = picture.size
+        places = (np.arange(GRID) + 0.5) / GRID
+        return [Point(float(x * width), float(y * height)) for y in places for x in places]
 
 
 class RegionProposer:
@@ -145,7 +167,7 @@ class RegionProposer:
         """Nothing is kept."""
 
 
-def _whole_shape(shape: tuple[int, ...], picture: Picture, tile: Tile) -> tuple[int, int]:
+def whole_shape(shape: tuple[int, ...], picture: Picture, tile: Tile) -> tuple[int, int]:
     """Of masks of the whole image that are as fine as a tile's, of which the longer side has as many cells as that of
     this shape."""
     if tile.length == 1:
@@ -167,3 +189,10 @@ def _apart(found: Sequence[_Found]) -> list[_Found]:
         if all((each.mask & other.mask).sum() <= SAME * min(each.mask.sum(), other.mask.sum()) for other in kept):
             kept.append(each)
     return kept
+
+
+PROPOSERS: dict[str, Callable[[SegmentAnything, RefAMConfig], Proposer]] = {
+    "peaks": PointProposer,
+    "grid": GridProposer,
+    "sam3": PointProposer,  # for what SAM 3 is not asked
+}

@@ -11,7 +11,7 @@ from refam.language.phrase import Phrase
 from refam.language.reading import read_phrase
 from refam.language.vocabulary import is_plural, is_stop_word, singulars
 
-__all__ = ["Role", "Text", "Token", "choose_magnets", "read_names", "read_text"]
+__all__ = ["Role", "Text", "Token", "Tokenize", "choose_magnets", "read_names", "read_text", "split_words"]
 
 MAX_TOKENS = 512  # the longest text that FLUX was trained on
 MAX_CHARACTERS = 4096  # refused before tokenizing, which takes long for a text of megabytes
@@ -152,6 +152,11 @@ def _read_name(name: str, tokenize: Tokenize) -> Text:
         unknown = ", ".join(repr(word) for word in text.unknown)
         raise ExpressionError(f"{refused} The model does not know {unknown}; name the thing in other, English words.")
     return text
+
+
+def split_words(strings: Sequence[str]) -> list[list[Piece]]:
+    """A tokenizer for no model in particular, to which every word is known."""
+    return [[Piece(word.text, word.start, word.end, special=False) for word in find_words(each)] for each in strings]
 
 
 def choose_magnets(words: Set[str], magnets: str, colours: str) -> tuple[str, ...]:

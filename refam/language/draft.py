@@ -1,9 +1,11 @@
 """A thing as far as it is read, and what is refused."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from refam.errors import ExpressionError
 from refam.language.phrase import Rank, Relation, Thing
+from refam.language.vocabulary import ATTRIBUTES
 
 __all__ = ["Draft", "refuse"]
 
@@ -36,6 +38,7 @@ class Draft:
         ordinal: a number whose side has not come yet.
         pronoun: whether it is named by a word such as "one" or "thing".
         noun: the word that names it, whose ending tells whether it is a plural.
+        noun_at: its index.
         singular: whether its article tells that it is none.
     """
 
@@ -50,6 +53,7 @@ class Draft:
     ordinal: int | None = None
     pronoun: bool = False
     noun: str = ""
+    noun_at: int | None = None
     singular: bool = False
 
     @property
@@ -61,15 +65,23 @@ class Draft:
         """Note how many the text says there are; None for all."""
         self.count, self.counted = count, True
 
-    def thing(self) -> Thing:
-        """The thing. Raises ExpressionError if its ordinal lacks a side."""
+    def thing(self, text_of: Callable[[int], str]) -> Thing:
+        """The thing; text_of: gives a word by its index. Raises ExpressionError if its ordinal lacks a side."""
         if self.ordinal is not None:
             raise refuse("no side")
         return Thing(
             words=frozenset(self.words),
+            noun=frozenset(self._noun(text_of)),
             lacking=frozenset(self.lacking),
             ranks=tuple(self.ranks),
             relations=tuple(self.relations),
             excluded=tuple(self.excluded),
             count=self.count,
         )
+
+    def _noun(self, text_of: Callable[[int], str]) -> Iterator[int]:
+        """Indices of the noun and of the words right before it that belong to it, as in "traffic light"."""
+        at = None if self.pronoun else self.noun_at  # of "the red one" there is none
+        while at is not None and at in self.words:
+            yield at
+            at = at - 1 if at and text_of(at - 1) not in ATTRIBUTES else None

@@ -163,7 +163,7 @@ def _read_name(cursor: Cursor, draft: Draft) -> bool:
             draft.count = None
     elif cursor.content() or word in english.SIDES:
         if "of" not in (cursor.text_of(index) for index in draft.head):
-            draft.noun = word
+            draft.noun, draft.noun_at = word, cursor.at
         draft.words.append(cursor.at)
     elif not draft.named and (word in english.CLAUSES | english.ACTIONS or cursor.link() is not None):
         return False

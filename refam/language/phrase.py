@@ -70,6 +70,7 @@ class Thing:
 
     Attributes:
         words: indices of the words that name it; no side, size, number or stop word. Empty for "the one on the left".
+        noun: those of the words that name its kind, such as "traffic light"; empty for "the red one".
         lacking: of what it is not or does not have ("not red", "without a hat"), the indices of the words.
         ranks: which of several such things it is.
         relations: where it lies.
@@ -79,6 +80,7 @@ class Thing:
     """
 
     words: frozenset[int] = frozenset()
+    noun: frozenset[int] = frozenset()
     lacking: frozenset[int] = frozenset()
     ranks: tuple[Rank, ...] = ()
     relations: tuple[Relation, ...] = ()
@@ -90,6 +92,11 @@ class Thing:
         yield self
         for thing in (*(anchor for relation in self.relations for anchor in relation.anchors), *self.excluded):
             yield from thing.and_others()
+
+    @property
+    def attributes(self) -> frozenset[int]:
+        """Indices of the words that say how it looks."""
+        return self.words - self.noun
 
     @property
     def is_one(self) -> bool:
@@ -108,6 +115,7 @@ class Phrase:
         target: what is looked for.
         head: indices of all words of the target's noun phrase, stop words among them; all words if it has none.
         sides, sizes: indices of words that name a side, or a size.
+        unread: indices of words that matter, and that are part of nothing that was read.
     """
 
     text: str
@@ -116,7 +124,20 @@ class Phrase:
     head: frozenset[int]
     sides: frozenset[int] = field(default=frozenset())
     sizes: frozenset[int] = field(default=frozenset())
+    unread: frozenset[int] = field(default=frozenset())
+
+    def tells_looks_of(self, thing: Thing) -> bool:
+        """Whether it says how a thing looks, or does not; of the target also what was not read, and that a transformer
+        alone understands, such as "wearing a hat"."""
+        return bool(thing.attributes or thing.lacking or (thing is self.target and self.unread))
 
     def name_of(self, thing: Thing) -> str:
         """The words that name a thing, such as "red mug"."""
-        return " ".join(self.words[index].text for index in sorted(thing.words))
+        return self._joined(thing.words)
+
+    def noun_of(self, thing: Thing) -> str:
+        """Those that name its kind, such as "mug"."""
+        return self._joined(thing.noun)
+
+    def _joined(self, indices: frozenset[int]) -> str:
+        return " ".join(self.words[index].text for index in sorted(indices))

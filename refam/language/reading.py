@@ -6,14 +6,14 @@
 "the second zebra from the left"    a zebra: the second from the left
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from refam.language import vocabulary as english
 from refam.language.cursor import Cursor, find_words, negates
 from refam.language.draft import Draft, refuse
 from refam.language.noun import read_noun, read_quantity
-from refam.language.phrase import Direction, Phrase, Relation, Thing
+from refam.language.phrase import Direction, Phrase, Relation, Thing, Word
 from refam.language.places import read_depth, read_ordinal_side, read_place, read_size
 from refam.language.request import asked_for
 
@@ -37,9 +37,10 @@ def read_phrase(expression: str) -> Phrase:
     words = find_words(text)
     cursor = Cursor(text, words)
     target = _read_target(cursor)
-    thing = target.thing()
+    thing = target.thing(cursor.text_of)
     if len(list(thing.and_others())) > MOST_THINGS:
         raise refuse("many")
+    read = frozenset[int]().union(*(each.words | each.lacking for each in thing.and_others()))
     return Phrase(
         text=text,
         words=words,
@@ -47,7 +48,18 @@ def read_phrase(expression: str) -> Phrase:
         head=frozenset(target.head) or frozenset(range(len(words))),
         sides=frozenset(cursor.sides),
         sizes=frozenset(cursor.sizes),
+        unread=frozenset(_that_matter(words)) - read - cursor.sides - cursor.sizes,
     )
+
+
+def _that_matter(words: tuple[Word, ...]) -> Iterator[int]:
+    """Indices of words that say more than a number, a link, a place or what serves grammar alone."""
+    serving = english.ORDINALS.keys() | english.NUMBERS.keys() | english.ALL | english.GROUPS
+    serving |= english.PICTURE | english.PARTS | english.VIEWERS
+    serving |= {word for phrase in (*english.LINKS, *map(" ".join, english.DEPTHS)) for word in phrase.split()}
+    for index, word in enumerate(words):
+        if not (english.is_stop_word(word.text) or word.text in serving or word.text[0].isdigit()):
+            yield index
 
 
 def _read_target(cursor: Cursor) -> Draft:
@@ -134,7 +146,7 @@ class _Modifiers:
         other = Draft()
         read_noun(cursor, other)
         _Modifiers(cursor, other, depth=self.depth + 1).read()
-        excluded = other.thing()
+        excluded = other.thing(cursor.text_of)
         if not (excluded.words or excluded.ranks or excluded.relations):
             raise refuse("only negated")
         thing.excluded.append(excluded)
@@ -273,7 +285,7 @@ class _Modifiers:
                 break
             _Modifiers(cursor, anchor, anchor=True, depth=self.depth + 1).read()
             if any(cursor.text_of(index) not in english.PICTURE for index in anchor.words):
-                found.append(anchor.thing())
+                found.append(anchor.thing(cursor.text_of))
             both = direction is Direction.BETWEEN and len(found) == 1
             if cursor.word() != "and" or not (both or cursor.word(1) in english.DETERMINERS | english.NUMBERS.keys()):
                 break

@@ -161,6 +161,16 @@ DEPTHS = {
 }
 VIEWERS = words("camera viewer photographer observer us me")
 
+# Before a noun these say how it looks; whatever else stands there may belong to its name, as in "traffic light"
+ATTRIBUTES = words(
+    """
+    red blue green yellow orange purple pink brown black white gray grey silver golden beige tan cyan magenta turquoise
+    violet maroon navy teal cream colored coloured colorful colourful dark bright pale
+    striped spotted dotted checkered checked patterned plain
+    wooden metal metallic plastic leather paper open closed empty full round square rectangular
+    """
+)
+
 CLAUSES = words(
     """
     that which who whose whom where when while as is are was were has have had with for from to at off into through

@@ -17,7 +17,7 @@ from transformers import (
 from refam.compilation import compile_blocks
 from refam.sam.model import Features, Prompts, in_numbers_that_hold
 
-__all__ = ["KINDS", "Kind", "LaterSam"]
+__all__ = ["KINDS", "SAM3", "Kind", "LaterSam", "computing_in_its_numbers"]
 
 
 class Kind(NamedTuple):
@@ -59,10 +59,7 @@ class LaterSam:
         encoder = model.vision_encoder
         if compiled:
             compile_blocks(_blocks_of(encoder.backbone))
-        if half:
-            encoder.to(torch.float16)
-        encoder.register_forward_pre_hook(_to_its_numbers)
-        encoder.register_forward_hook(_to_fp32)
+        computing_in_its_numbers(encoder, half=half)
 
     @property
     def device(self) -> torch.device:
@@ -91,6 +88,14 @@ class LaterSam:
             multimask_output=several,
         )
         return found.pred_masks[0].float(), found.iou_scores[0].float()
+
+
+def computing_in_its_numbers(vision_encoder: Any, *, half: bool) -> None:
+    """Have a vision encoder take and give fp32, whatever it computes in: fp16, if half, and later perhaps bf16."""
+    if half:
+        vision_encoder.to(torch.float16)
+    vision_encoder.register_forward_pre_hook(_to_its_numbers)
+    vision_encoder.register_forward_hook(_to_fp32)
 
 
 def _blocks_of(backbone: Any) -> Any:

@@ -57,6 +57,25 @@ class Candidate:
         mask: NDArray[np.bool_] = (self.logits > THRESHOLD).cpu().numpy()
         return mask
 
+    @torch.inference_mode()
+    def full_mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
+        """The mask [H, W] at an image's size (width, height).
+
+        Its logits are stretched bilinearly, but only around what it holds: elsewhere none is above the threshold.
+        """
+        (width, height), coarse = size, self.mask
+        mask = np.zeros((height, width), dtype=bool)
+        if coarse.any():
+            logits = self.logits
+            rows = _reach(np.flatnonzero(coarse.any(axis=1)), coarse.shape[0], height)
+            columns = _reach(np.flatnonzero(coarse.any(axis=0)), coarse.shape[1], width)
+            step = max(1, BAND // (columns.stop - columns.start))
+            for top in range(rows.start, rows.stop, step):
+                band = slice(top, min(top + step, rows.stop))
+                part = _window(logits, (height, width), band, columns)
+                mask[band, columns] = (part > THRESHOLD).cpu().numpy()
+        return mask
+
 
 class _Embedding(NamedTuple):
     """features: as the model gives them; shape: (height, width) of the image in its square input."""
@@ -111,25 +130,6 @@ class SegmentAnything:
     def candidates_of_each(self, picture: Picture, points: Sequence[Point]) -> list[list[Candidate]]:
         """SAM's masks for each of some points alone, at least one, decoded together."""
         return self._answers(picture, [[point] for point in points], None)
-
-    @torch.inference_mode()
-    def full_mask(self, candidate: Candidate, size: tuple[int, int]) -> NDArray[np.bool_]:
-        """A candidate's mask [H, W] at an image's size (width, height).
-
-        Its logits are stretched bilinearly, but only around what it holds: elsewhere none is above the threshold.
-        """
-        (width, height), coarse = size, candidate.mask
-        mask = np.zeros((height, width), dtype=bool)
-        if coarse.any():
-            logits = candidate.logits
-            rows = _reach(np.flatnonzero(coarse.any(axis=1)), coarse.shape[0], height)
-            columns = _reach(np.flatnonzero(coarse.any(axis=0)), coarse.shape[1], width)
-            step = max(1, BAND // (columns.stop - columns.start))
-            for top in range(rows.start, rows.stop, step):
-                band = slice(top, min(top + step, rows.stop))
-                part = _window(logits, (height, width), band, columns)
-                mask[band, columns] = (part > THRESHOLD).cpu().numpy()
-        return mask
 
     def _answers(
         self,

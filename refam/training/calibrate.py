@@ -28,7 +28,9 @@ def calibrate(
         referral = refer(np.random.default_rng((CALIBRATION, seed, number)), kinds[number % len(kinds)])
         found = refam.segment(referral.scene.image, referral.expression)
         right = intersection_over_union(found.mask, referral.truth) > 1 / 2
-        rows.append((1.0, np.log(max(found.signals.presence, LEAST)), RIVALRY * found.signals.margin, float(right)))
+        rows.append(
+            (1.0, np.log(max(found.signals.presence or 0.0, LEAST)), RIVALRY * found.signals.margin, float(right))
+        )
     data = torch.tensor(rows, dtype=torch.float64)  # [count, (1, presence, rivalry, right)]
     weights = torch.zeros(2, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")

@@ -14,7 +14,8 @@ from refam.backbones.t5 import T5Reader
 from refam.backbones.transformer import TransformerBackbone
 from refam.choice import Chooser
 from refam.picture import Picture
-from refam.sam import SegmentAnything
+from refam.sam import Candidate, SegmentAnything
+from refam.sam.original import OriginalSam
 
 __all__ = ["segment_parts_of", "synchronised"]
 
@@ -24,9 +25,9 @@ PARTS = {
     "transformer": (TransformerBackbone, "read"),
     "points": (pipeline, "find_points"),
     "SAM's encoder": (SegmentAnything, "_embed"),
-    "SAM's decoder": (SegmentAnything, "_decode"),
+    "SAM's decoder": (OriginalSam, "decode"),
     "choice": (Chooser, "choose"),
-    "full size": (SegmentAnything, "full_mask"),
+    "full size": (Candidate, "full_mask"),
 }
 REST = "rest"
 

@@ -179,7 +179,7 @@ def test_a_mask_comes_out_at_the_images_size(refam, image, clicks, expression):
     assert result.mask.shape == (40, 60)
     assert result.mask.dtype == bool
     assert 0 <= result.score <= 1
-    assert any(np.array_equal(result.mask, refam.sam.full_mask(each, image.size)) for each in result.candidates)
+    assert any(np.array_equal(result.mask, each.full_mask(image.size)) for each in result.candidates)
 
 
 def test_negative_clicks_need_a_text(refam, image):

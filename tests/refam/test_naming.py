@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from refam.backbones import Piece
+from refam.confidence import Signals
 from refam.errors import ExpressionError
 from refam.naming import Named, with_one_name_each
 from refam.pipeline import RefAM
@@ -20,7 +21,8 @@ def thing(left, right):
 
 def test_a_thing_bears_the_name_that_is_most_present_there():
     mug, again, lid, ball = thing(0, 6), thing(0, 5), thing(4, 6), thing(7, 9)
-    named = with_one_name_each([Named(0, mug, 0.4), Named(1, again, 0.6), Named(2, lid, 0.3), Named(0, ball, 0.2)])
+    found = [(0, mug, 0.4), (1, again, 0.6), (2, lid, 0.3), (0, ball, 0.2)]
+    named = with_one_name_each(Named(name, thing, Signals(present, 0.0)) for name, thing, present in found)
     assert [(each.name, each.thing) for each in named] == [(1, again), (2, lid), (0, ball)]
 
 

@@ -62,7 +62,7 @@ def test_candidates_have_the_size_of_sams_input_and_the_mask_that_of_the_image(s
         max(candidates[0].coarse.shape) == 4 * sam.side // (14 if generation == "sam3" else 16)
         or generation == "original"
     )
-    masks = [sam.full_mask(candidate, picture.size) for candidate in candidates]
+    masks = [candidate.full_mask(picture.size) for candidate in candidates]
     assert all(mask.shape == (40, 60) and mask.dtype == bool for mask in masks)
 
 
@@ -72,7 +72,7 @@ def test_a_mask_at_full_size_is_the_whole_stretched_however_it_is_cut(sam, pictu
     candidate = sam.candidates(picture, [Point(10, 10)])[0]
     whole = functional.interpolate(candidate.logits[None, None], size[::-1], mode="bilinear", align_corners=False)
     monkeypatch.setattr(segmenter, "BAND", band)
-    mask = sam.full_mask(candidate, size)
+    mask = candidate.full_mask(size)
     assert candidate.mask.any()
     assert np.mean(mask == (whole[0, 0] > 0).numpy()) > 0.999
 
@@ -115,7 +115,7 @@ def test_masks_are_those_of_sams_own_predictor(sam_folder, image, picture, point
         np.array([box.left, box.top, box.right, box.bottom]) if box else None,
     )
     assert [candidate.predicted_iou for candidate in found] == ious.tolist()
-    assert np.mean([sam.full_mask(candidate, picture.size) for candidate in found] == masks) > 0.999
+    assert np.mean([candidate.full_mask(picture.size) for candidate in found] == masks) > 0.999
 
 
 def own_answer(folder, generation, image, **prompts):
