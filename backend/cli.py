@@ -1,4 +1,4 @@
-"""`refam-backend`: up, serve, worker, import, prelabel, refresh, status, retry, cancel, report, doctor, demos."""
+"""`refam-backend`: up, serve, worker, import, prelabel, refresh, status, retry, cancel, report, download, doctor .."""
 
 import json
 import logging
@@ -203,6 +203,18 @@ def doctor() -> None:
 
 
 @app.command()
+def download() -> None:
+    """Download all models that the settings name, so that `up` finds them. Files that are whole stay."""
+
+    def run(settings: Settings) -> None:
+        from backend.commands.download import download  # noqa: PLC0415
+
+        download(settings.refam, Console(soft_wrap=True))
+
+    _exit_with(run)
+
+
+@app.command()
 def settings() -> None:
     """List all settings with their defaults, as Markdown: docs/settings.md."""
     from backend.commands.settings import page  # noqa: PLC0415
@@ -266,7 +278,7 @@ def _exit_with(run: Callable[[Settings], int | None]) -> NoReturn:
     try:
         settings = load_settings()
         logging.basicConfig(level=settings.log_level, format=LOG_FORMAT)
-        for name in ("httpx", "httpcore"):  # they log URLs and headers, which may hold secrets
+        for name in ("httpx", "httpx2", "httpcore"):  # they log URLs and headers, which may hold secrets
             logging.getLogger(name).setLevel(logging.WARNING)
         code = run(settings)
     except (BackendError, RefAMError) as error:

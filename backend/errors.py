@@ -40,7 +40,7 @@ class QueueUnavailableError(BackendError):
 
 
 class ProgramError(BackendError):
-    """A program that was started, such as the demonstration's backend, does not answer."""
+    """A program that was started, such as the demonstration's backend, does not answer, or a command cannot go on."""
 
 
 class TemporaryError(BackendError):

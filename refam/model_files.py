@@ -2,7 +2,8 @@
 
 import importlib.util
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # the release that the client itself uses
 
 __all__ = [
     "CONFIG",
+    "VOCABULARIES",
+    "connection_errors",
     "fetch",
     "is_local",
     "part_of",
@@ -46,6 +50,17 @@ def reason(error: Exception) -> str:
     return known or " ".join(str(error).split())
 
 
+@contextmanager
+def connection_errors() -> Iterator[None]:
+    """Raise what the hub's client lets through of its HTTP library as an OSError."""
+    try:
+        yield
+    except httpx.HTTPError as error:
+        if isinstance(error, OSError):  # the client's own, which say more
+            raise
+        raise OSError(f"the connection failed ({type(error).__name__}: {error})") from error
+
+
 def is_local(source: str) -> bool:
     """Whether it is a folder, or is written as one; else it is a hub id."""
     return Path(source).expanduser().is_dir() or source.startswith(("/", ".", "~"))
@@ -60,7 +75,8 @@ def read_json(source: str, revision: str | None, name: str) -> dict[str, Any] | 
             return None
     else:
         try:
-            path = Path(hf_hub_download(source, name, revision=revision))
+            with connection_errors():
+                path = Path(hf_hub_download(source, name, revision=revision))
         except LocalEntryNotFoundError:  # offline, and not in the cache
             raise
         except EntryNotFoundError:
@@ -79,7 +95,8 @@ def fetch(source: str, revision: str | None, patterns: Sequence[str]) -> Path:
     """
     if is_local(source):
         return _folder(source)
-    return Path(snapshot_download(source, revision=revision, allow_patterns=list(patterns)))
+    with connection_errors():
+        return Path(snapshot_download(source, revision=revision, allow_patterns=list(patterns)))
 
 
 def part_of(kind: Any, *ignored: str) -> Any:

@@ -19,7 +19,7 @@ from refam.sam.later import SAM3, computing_in_its_numbers
 from refam.sam.model import in_numbers_that_hold
 from refam.sam.segmenter import THRESHOLD, Candidate
 
-__all__ = ["Detection", "Sam3Detector"]
+__all__ = ["PATTERNS", "Detection", "Sam3Detector", "parts_of"]
 
 LEAST = 0.5  # of an instance's score, as in SAM 3's own code
 EMBEDDINGS = 2  # images whose features are kept, of some 100 MB each; what was found is kept for longer
@@ -65,7 +65,7 @@ class Sam3Detector:
                 raise ValueError(f"its {CONFIG} says {kind}" if config else f"it has no {CONFIG}")
             folder = fetch(source, None, PATTERNS)
             tokenizer = read_tokenizer(CLIPTokenizer, Path(folder), "")
-            own = Sam3Config(**_parts(config.get("detector_config") or config))
+            own = Sam3Config(**parts_of(config.get("detector_config") or config))
             model = read_model(Sam3Model, folder, "", torch.float32, config=own)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise ModelNotFoundError(
@@ -133,6 +133,6 @@ class Sam3Detector:
         return tensor_of(squashed, self.inner.device)
 
 
-def _parts(content: dict[str, Any]) -> dict[str, Any]:
+def parts_of(content: dict[str, Any]) -> dict[str, Any]:
     """Of a config the configs of the model's parts."""
     return {name: value for name, value in content.items() if name.endswith("_config")}

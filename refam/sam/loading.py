@@ -18,7 +18,7 @@ from refam.sam.segmenter import SegmentAnything
 from refam.tiny import SAM_FOLDER
 from refam.torchvision_standins import import_segment_anything
 
-__all__ = ["CHECKPOINTS", "PATTERNS", "checkpoint_path", "load_segment_anything"]
+__all__ = ["CHECKPOINTS", "PATTERNS", "checkpoint_path", "config_of", "download_checkpoint", "load_segment_anything"]
 
 OFFICIAL = "https://dl.fbaipublicfiles.com/segment_anything/"
 CHECKPOINTS = {"vit_b": "sam_vit_b_01ec64.pth", "vit_l": "sam_vit_l_0b3195.pth", "vit_h": "sam_vit_h_4b8939.pth"}
@@ -50,7 +50,8 @@ def load_segment_anything(
 def _load(name: str, device: torch.device, **how: bool) -> SamModel:
     path = SAM_FOLDER if name == "tiny" else Path(name).expanduser()
     if name in CHECKPOINTS or path.suffix in {".pth", ".pt"} or path.is_file():
-        return OriginalSam(_read_checkpoint(_checkpoint(name)).to(device).eval(), **how)
+        checkpoint = download_checkpoint(name) if name in CHECKPOINTS else path
+        return OriginalSam(_read_checkpoint(checkpoint).to(device).eval(), **how)
     config = read_json(str(path) if path.is_dir() else name, None, CONFIG)
     if config is None:
         raise FileNotFoundError(f"it has no {CONFIG}")
@@ -60,11 +61,11 @@ def _load(name: str, device: torch.device, **how: bool) -> SamModel:
     if kind is None:
         raise ValueError(f"its {CONFIG} says {config['model_type']}, and {', '.join(KINDS)} are supported")
     folder = fetch(str(path) if path.is_dir() else name, None, PATTERNS)
-    model = read_model(kind.model, folder, "", torch.float32, config=_config_of(kind.config, config))
+    model = read_model(kind.model, folder, "", torch.float32, config=config_of(kind.config, config))
     return LaterSam(model.to(device).eval(), kind, **how)
 
 
-def _config_of(kind: Any, content: dict[str, Any]) -> Any:
+def config_of(kind: Any, content: dict[str, Any]) -> Any:
     """Of the config of a model for videos the part for images."""
     parts = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
     content = content.get("tracker_config") or content
@@ -85,10 +86,8 @@ def checkpoint_path(name: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / CHECKPOINTS[name]
 
 
-def _checkpoint(name: str) -> Path:
-    """Where a checkpoint lies, after downloading an official one that is not there."""
-    if name not in CHECKPOINTS:
-        return Path(name).expanduser()
+def download_checkpoint(name: str) -> Path:
+    """Where an official checkpoint lies, after downloading it if it is not there. Raises OSError."""
     path = checkpoint_path(name)
     if not path.exists():
         url = OFFICIAL + CHECKPOINTS[name]

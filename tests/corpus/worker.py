@@ -21,6 +21,6 @@ class Reader(StubSegmenter):
 if __name__ == "__main__":
     settings = load_settings()
     logging.basicConfig(level=settings.log_level)
-    for name in ("httpx", "httpcore"):
+    for name in ("httpx", "httpx2", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     sys.exit(work(connect(settings), settings, lambda _: Reader()))

@@ -26,7 +26,7 @@ def test_overlay_shows_each_step(result, image, tmp_path):
 
 def test_explanation_shows_every_token_with_its_role(refam, result, image):
     without_magnets = refam.with_settings(magnets="").ground(image, "the goldfish on the left")
-    figure = figures.explanation(image, "the goldfish on the left", result, without_magnets)
+    figure = figures.explanation(image, "the goldfish on the left", result.grounding, result, without_magnets)
     shown = [title for title in texts(figure) if "%" in title]
     assert len(shown) == len(result.grounding.tokens)
     for title, token in zip(shown, result.grounding.tokens, strict=True):

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Finding"]
+__all__ = ["Finding", "Verdict"]
+
+
+Verdict = Literal["ok", "note", "wrong"]
 
 
 @dataclass(frozen=True)
@@ -11,6 +14,6 @@ class Finding:
     """One thing that was looked at: "ok", a "note" that needs no action, or "wrong" with its remedy."""
 
     subject: str
-    verdict: Literal["ok", "note", "wrong"]
+    verdict: Verdict
     message: str
     remedy: str = ""

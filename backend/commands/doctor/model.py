@@ -3,24 +3,19 @@
 import importlib
 import importlib.metadata
 import importlib.util
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from backend.commands.doctor.finding import Finding
+from backend.commands.doctor.finding import Finding, Verdict
 from refam.config import RefAMConfig
 from refam.errors import RefAMError
 from refam.tiny import FLUX_FOLDER, NOTICE, SAM_FOLDER, SWITCH
 
 __all__ = ["device", "disk_space", "gpu_memory", "model", "sam", "torchvision"]
 
-LICENCE_REMEDY = "Accept the licence on the model's page, then log in with `hf auth login` or set HF_TOKEN."
-GIB = 2**30
-SAM_SIZES = {"vit_b": 0.36, "vit_l": 1.25, "vit_h": 2.57}  # GB of the official checkpoints, in fp32
-BITS = {"none": 1.0, "int8": 0.51}  # of the transformer's bf16 size, as docs/models.md computes
-READ = 13.0 / 23.8  # the part of FLUX.1's transformer that is loaded: up to the last block that is read
-ACTIVATIONS = 2.0  # GB
+SAM_SIZES = {"vit_b": 0.375, "vit_l": 1.249, "vit_h": 2.564}  # GB of the official checkpoints
+LATER = "the first worker downloads it, or `refam-backend download`."
 
 
 def device(config: RefAMConfig) -> Finding:
@@ -57,67 +52,81 @@ def torchvision() -> Finding:
 
 
 def model(config: RefAMConfig) -> Finding:
-    """Whether the diffusion transformer is there, or can be had."""
+    """Whether the diffusion transformer is there and of a family that is supported, or can be had."""
+    from refam.backbones.registry import describe, family_of  # noqa: PLC0415  # imports torch
+    from refam.model_files import is_local  # noqa: PLC0415
+
     name = config.model
-    folder = FLUX_FOLDER if name == "tiny" else Path(name).expanduser()
-    if name == "tiny" or folder.exists():
-        if (folder / "model_index.json").is_file():
-            if name == "tiny":
-                return Finding("model", "note", f"{NOTICE} It lies in {folder}.", SWITCH)
-            return Finding("model", "ok", f"{name} in {folder}")
-        return Finding("model", "wrong", f"{folder} holds no diffusers pipeline.", "Correct REFAM_MODEL.")
-    return _hub_model(name, config.revision)
-
-
-def _hub_model(name: str, revision: str | None) -> Finding:
-    from huggingface_hub import HfApi, constants, try_to_load_from_cache  # noqa: PLC0415  # only this check needs it
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError  # noqa: PLC0415
-
-    remedy = "Correct REFAM_MODEL."
-    try:
-        if isinstance(try_to_load_from_cache(name, "model_index.json", revision=revision), str):
-            return Finding("model", "ok", f"{name} has been downloaded")
-        if not constants.HF_HUB_OFFLINE:
-            HfApi().auth_check(name)
-            return Finding("model", "note", f"{name} is accessible; the first worker downloads it.")
-        message, remedy = f"{name} has not been downloaded, and the hub is offline.", "Unset HF_HUB_OFFLINE once."
-    except GatedRepoError:
-        message, remedy = f"{name} is gated, and you have no access.", LICENCE_REMEDY
-    except HFValidationError:
-        message = f"{name} is neither a folder nor a hub id."
-    except HfHubHTTPError as error:
-        code = error.response.status_code if error.response is not None else "none"
-        message = f"the hub has no {name} for you (status {code})."
-    except Exception as error:  # noqa: BLE001  # its client's own: connections, proxies, certificates, time-outs
-        message = f"the hub cannot be reached ({type(error).__name__})."
-        remedy = "Check the network, or set REFAM_MODEL to a local folder."
-    return Finding("model", "wrong", message, remedy)
-
-
-def sam(config: RefAMConfig) -> Finding:
-    """Whether Segment Anything is there, or can be had."""
-    name = config.sam
+    if name == "tiny":
+        return Finding("model", "note", f"{NOTICE} It lies in {FLUX_FOLDER}.", SWITCH)
     if name == "none":
-        return Finding("sam", "ok", "none: masks are thresholded heatmaps")
+        return Finding("model", "ok", "none: SAM 3 works alone")
+    try:
+        family = family_of(name, describe(name, config.revision))
+    except RefAMError as error:
+        return Finding("model", "wrong", str(error), "Correct REFAM_MODEL.")
+    if is_local(name):
+        return Finding("model", "ok", f"{name}, of the family {family.name}")
+    return _of_the_hub("model", "REFAM_MODEL", config)
+
+
+def sam(config: RefAMConfig) -> Iterator[Finding]:
+    """Whether Segment Anything, and SAM 3 if it proposes, are there, or can be had."""
+    from refam.model_files import is_local  # noqa: PLC0415
+
+    yield _sam(config)
+    if config.proposer == "sam3":
+        if is_local(config.sam3):
+            verdict: Verdict = "ok" if Path(config.sam3).expanduser().is_dir() else "wrong"
+            yield Finding("sam 3", verdict, config.sam3, "" if verdict == "ok" else "Correct REFAM_SAM3.")
+        else:
+            yield _of_the_hub("sam 3", "REFAM_SAM3", config)
+
+
+def _sam(config: RefAMConfig) -> Finding:
+    from refam.downloads import checkpoint  # noqa: PLC0415
+    from refam.model_files import is_local  # noqa: PLC0415
+
+    name, path = config.sam, checkpoint(config)
+    if name == "none":
+        return Finding("sam", "ok", "none: masks are thresholded heatmaps, or what SAM 3 proposes")
     if name == "tiny":
         found = (SAM_FOLDER / "model.safetensors").is_file()
         remedy = "" if found else "Install this project again, or run `refam train-tiny`."
         return Finding("sam", "ok" if found else "wrong", f"tiny in {SAM_FOLDER}", remedy)
-    if name in ("vit_b", "vit_l", "vit_h"):
-        home = _sam_folder()
-        if list(home.glob(f"sam_{name}_*.pth")):
-            return Finding("sam", "ok", f"{name} in {home}")
-        return Finding("sam", "note", f"{name} has not been downloaded to {home}; the first worker does that.")
+    if path is not None:
+        said = f"{name} in {path.parent}" if path.exists() else f"{name} is not in {path.parent}; {LATER}"
+        return Finding("sam", "ok" if path.exists() else "note", said)
     if Path(name).expanduser().exists():
         return Finding("sam", "ok", name)
-    return Finding("sam", "wrong", f"there is no checkpoint {name}.", "Correct REFAM_SAM.")
+    if is_local(name) or Path(name).suffix:
+        return Finding("sam", "wrong", f"there is no checkpoint {name}.", "Correct REFAM_SAM.")
+    return _of_the_hub("sam", "REFAM_SAM", config)
+
+
+def _of_the_hub(subject: str, setting: str, config: RefAMConfig) -> Finding:
+    """Whether what a setting names has been downloaded, or can be."""
+    from refam.downloads import wanted  # noqa: PLC0415
+
+    (each,) = (one for one in wanted(config) if one.setting == setting)
+    if each.is_there:
+        return Finding(subject, "ok", f"{each.source} has been downloaded")
+    try:
+        offer = each.ask()
+    except RefAMError as error:
+        return Finding(subject, "wrong", str(error), f"Correct {setting}, or do what is said there.")
+    return Finding(
+        subject,
+        "note",
+        f"{each.source} ({offer.missing / 1e9:.1f} GB to go, licence {offer.licence}) is accessible; {LATER}",
+    )
 
 
 def disk_space(config: RefAMConfig) -> Iterator[Finding]:
     """Whether what is yet to be downloaded has room."""
     for what, folder, size in _missing(config):
-        free = shutil.disk_usage(_existing(folder)).free
-        said = f"{what} takes {size / GIB:.1f} GiB in {folder}, where {free / GIB:.1f} GiB are free."
+        free = shutil.disk_usage(existing(folder)).free
+        said = f"{what} takes {size / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are free."
         if free < size:
             yield Finding("disk", "wrong", said, "Make room, or set HF_HOME or TORCH_HOME to another disk.")
         else:
@@ -125,69 +134,43 @@ def disk_space(config: RefAMConfig) -> Iterator[Finding]:
 
 
 def gpu_memory(config: RefAMConfig) -> Finding | None:
-    """Whether the weights fit the GPU; None where there is none, or nobody knows their size."""
+    """Whether the models fit the GPU, and which settings would; None where there is no GPU."""
     import torch  # noqa: PLC0415
 
+    from refam.memory import WORKING, alternatives, weights  # noqa: PLC0415
     from refam.pipeline import choose_device  # noqa: PLC0415
 
     place = choose_device(config.device)
-    needed = _weights(config)
-    if place.type != "cuda" or needed is None:
+    if place.type != "cuda":
         return None
-    total = torch.cuda.get_device_properties(place).total_memory
-    said = f"the model needs about {needed:.1f} GB of {place}'s {total / 1e9:.1f} GB."
-    if needed > total / 1e9:
-        remedy = "Set REFAM_QUANTIZE=int8, REFAM_TEXT_ENCODER=cpu or REFAM_SAM=vit_b: docs/models.md has a table."
-        return Finding("gpu memory", "wrong", said, remedy)
-    return Finding("gpu memory", "ok", said)
+    total = torch.cuda.get_device_properties(place).total_memory / 1e9
+    held = weights(config, place)
+    parts = ", ".join(f"{name} {size:.1f}" for name, size in held.items())
+    said = f"the models need about {sum(held.values()) + WORKING:.1f} GB of {place}'s {total:.1f} GB ({parts})."
+    if sum(held.values()) + WORKING <= total:
+        return Finding("gpu memory", "ok", said)
+    fitting = [
+        " ".join(f"REFAM_{name.upper()}={value}" for name, value in each.items())
+        for each in alternatives(config, place, total)
+    ]
+    advice = f"One of these would fit: {'; '.join(fitting)}." if fitting else "Choose smaller models."
+    return Finding("gpu memory", "wrong", said, f"{advice} docs/models.md has a table.")
 
 
 def _missing(config: RefAMConfig) -> Iterator[tuple[str, Path, float]]:
     """What the first worker downloads: (what, where to, bytes)."""
-    if model(config).verdict == "note" and config.model != "tiny":
-        from huggingface_hub import HfApi, constants  # noqa: PLC0415
+    from huggingface_hub import constants  # noqa: PLC0415
 
-        about = HfApi().model_info(config.model, revision=config.revision, files_metadata=True)
-        inside = [entry for entry in about.siblings or [] if "/" in entry.rfilename]
-        yield config.model, Path(constants.HF_HUB_CACHE), float(sum(entry.size or 0 for entry in inside))
-    if config.sam in SAM_SIZES and sam(config).verdict == "note":
-        yield config.sam, _sam_folder(), SAM_SIZES[config.sam] * 1e9
+    from refam.downloads import checkpoint, wanted  # noqa: PLC0415
 
-
-def _weights(config: RefAMConfig) -> float | None:
-    """GB that the weights and a pass take on the GPU, from the sizes of its files, if they are there."""
-    folder = _folder(config)
-    if folder is None:
-        return None
-    parts = {
-        part.name: sum(file.stat().st_size for file in part.rglob("*.safetensors")) / 1e9 for part in folder.iterdir()
-    }
-    encoders = parts.get("text_encoder", 0) + parts.get("text_encoder_2", 0) if config.text_encoder == "device" else 0
-    transformer = parts["transformer"] * READ * BITS[config.quantize]
-    whole = 2 if config.precision == "float32" else 1  # the files are in bf16, those of SAM in fp32
-    sam_part = SAM_SIZES.get(config.sam, 0) / 2
-    return whole * (transformer + encoders + parts.get("vae", 0) + sam_part) + ACTIVATIONS
+    for each in wanted(config):
+        if not each.is_there:
+            yield each.source, Path(constants.HF_HUB_CACHE), each.ask().missing
+    path = checkpoint(config)
+    if path is not None and not path.exists():
+        yield config.sam, path.parent, SAM_SIZES[config.sam] * 1e9
 
 
-def _folder(config: RefAMConfig) -> Path | None:
-    """The folder of the model's files, given or downloaded; None while they are not there."""
-    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415
-    from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
-
-    folder = Path(config.model).expanduser()
-    if (folder / "transformer").is_dir():
-        return folder
-    try:
-        index = try_to_load_from_cache(config.model, "model_index.json", revision=config.revision)
-    except HFValidationError:
-        return None
-    return Path(index).parent if isinstance(index, str) and (Path(index).parent / "transformer").is_dir() else None
-
-
-def _existing(folder: Path) -> Path:
+def existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that is there."""
     return next(path for path in (folder, *folder.parents) if path.exists())
-
-
-def _sam_folder() -> Path:
-    return Path(os.environ.get("TORCH_HOME") or Path.home() / ".cache" / "torch") / "hub" / "checkpoints"

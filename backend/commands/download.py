@@ -1,0 +1,43 @@
+"""`refam-backend download`: all models that the settings name, so that `up` finds them."""
+
+import shutil
+from pathlib import Path
+
+from huggingface_hub import constants
+from rich.console import Console
+from rich.markup import escape
+
+from backend.commands.doctor.model import existing
+from backend.errors import ProgramError
+from refam.config import RefAMConfig
+from refam.downloads import checkpoint, wanted
+from refam.sam.loading import download_checkpoint
+
+__all__ = ["download"]
+
+SLACK = 1.02  # of the bytes, for what a file system takes itself
+
+
+def download(config: RefAMConfig, console: Console) -> None:
+    """Look at size, free disk, licence and access first, then fetch what is missing; files that are whole stay.
+
+    Raises ModelNotFoundError where something cannot be had, ProgramError where there is no room for it.
+    """
+    missing = [each for each in wanted(config) if not each.is_there]
+    offers = [each.ask() for each in missing]
+    for each, offer in zip(missing, offers, strict=True):
+        size = f"{offer.missing / 1e9:.2f} of {offer.size / 1e9:.2f} GB"
+        console.print(f"{each.setting}: {escape(each.source)}, {size} to download, licence {escape(offer.licence)}")
+    folder = Path(constants.HF_HUB_CACHE)
+    needed, free = SLACK * sum(offer.missing for offer in offers), shutil.disk_usage(existing(folder)).free
+    if needed > free:
+        raise ProgramError(
+            f"{needed / 1e9:.1f} GB are to be downloaded to {folder}, where {free / 1e9:.1f} GB are free; make room "
+            "there, or set HF_HOME to another disk."
+        )
+    for each in missing:
+        console.print(f"{each.setting}: {escape(each.source)} lies in {each.get()}")
+    path = checkpoint(config)
+    if path is not None and not path.exists():
+        console.print(f"REFAM_SAM: {config.sam} lies in {download_checkpoint(config.sam)}")
+    console.print("All models that the settings name are there: `refam-backend up` finds them.")
