@@ -102,8 +102,7 @@ def wanted(config: RefAMConfig) -> Iterator[Wanted]:
         family = family_of(config.model, describe(config.model, config.revision))
         patterns = tuple(patterns_of(family))
         yield Wanted("REFAM_MODEL", config.model, config.revision, patterns, family.parts)
-    named = config.sam in OWN or config.sam in loading.CHECKPOINTS
-    if not named and not is_local(config.sam) and not Path(config.sam).suffix:
+    if not (config.sam in OWN or config.sam in loading.CHECKPOINTS or loading.is_path(config.sam)):
         yield Wanted("REFAM_SAM", config.sam, None, loading.PATTERNS, ("",))
     if config.proposer == "sam3" and not is_local(config.sam3):
         yield Wanted("REFAM_SAM3", config.sam3, None, detector.PATTERNS, ("",))

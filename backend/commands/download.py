@@ -23,7 +23,8 @@ def download(config: RefAMConfig, console: Console) -> None:
 
     Raises ModelNotFoundError where something cannot be had, ProgramError where there is no room for it.
     """
-    missing = [each for each in wanted(config) if not each.is_there]
+    by_source = {each.source: each for each in wanted(config)}  # SAM 3 may be both refiner and proposer
+    missing = [each for each in by_source.values() if not each.is_there]
     offers = [each.ask() for each in missing]
     for each, offer in zip(missing, offers, strict=True):
         size = f"{offer.missing / 1e9:.2f} of {offer.size / 1e9:.2f} GB"

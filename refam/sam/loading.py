@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from refam.errors import ModelNotFoundError
-from refam.model_files import CONFIG, fetch, read_json, read_model, reason
+from refam.model_files import CONFIG, fetch, is_local, read_json, read_model, reason
 from refam.sam.later import KINDS, LaterSam
 from refam.sam.model import SamModel
 from refam.sam.original import OriginalSam
@@ -18,7 +18,15 @@ from refam.sam.segmenter import SegmentAnything
 from refam.tiny import SAM_FOLDER
 from refam.torchvision_standins import import_segment_anything
 
-__all__ = ["CHECKPOINTS", "PATTERNS", "checkpoint_path", "config_of", "download_checkpoint", "load_segment_anything"]
+__all__ = [
+    "CHECKPOINTS",
+    "PATTERNS",
+    "checkpoint_path",
+    "config_of",
+    "download_checkpoint",
+    "is_path",
+    "load_segment_anything",
+]
 
 OFFICIAL = "https://dl.fbaipublicfiles.com/segment_anything/"
 CHECKPOINTS = {"vit_b": "sam_vit_b_01ec64.pth", "vit_l": "sam_vit_l_0b3195.pth", "vit_h": "sam_vit_h_4b8939.pth"}
@@ -47,9 +55,14 @@ def load_segment_anything(
         ) from error
 
 
+def is_path(name: str) -> bool:
+    """Whether a name is a path, of a checkpoint or a folder; else it is a hub id, which may hold a point, too."""
+    return is_local(name) or Path(name).suffix in {".pth", ".pt"} or Path(name).expanduser().exists()
+
+
 def _load(name: str, device: torch.device, **how: bool) -> SamModel:
     path = SAM_FOLDER if name == "tiny" else Path(name).expanduser()
-    if name in CHECKPOINTS or path.suffix in {".pth", ".pt"} or path.is_file():
+    if name in CHECKPOINTS or (is_path(name) and not path.is_dir()):
         checkpoint = download_checkpoint(name) if name in CHECKPOINTS else path
         return OriginalSam(_read_checkpoint(checkpoint).to(device).eval(), **how)
     config = read_json(str(path) if path.is_dir() else name, None, CONFIG)

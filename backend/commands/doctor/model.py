@@ -85,7 +85,7 @@ def sam(config: RefAMConfig) -> Iterator[Finding]:
 
 def _sam(config: RefAMConfig) -> Finding:
     from refam.downloads import checkpoint  # noqa: PLC0415
-    from refam.model_files import is_local  # noqa: PLC0415
+    from refam.sam.loading import is_path  # noqa: PLC0415
 
     name, path = config.sam, checkpoint(config)
     if name == "none":
@@ -99,7 +99,7 @@ def _sam(config: RefAMConfig) -> Finding:
         return Finding("sam", "ok" if path.exists() else "note", said)
     if Path(name).expanduser().exists():
         return Finding("sam", "ok", name)
-    if is_local(name) or Path(name).suffix:
+    if is_path(name):
         return Finding("sam", "wrong", f"there is no checkpoint {name}.", "Correct REFAM_SAM.")
     return _of_the_hub("sam", "REFAM_SAM", config)
 
@@ -163,7 +163,7 @@ def _missing(config: RefAMConfig) -> Iterator[tuple[str, Path, float]]:
 
     from refam.downloads import checkpoint, wanted  # noqa: PLC0415
 
-    for each in wanted(config):
+    for each in {each.source: each for each in wanted(config)}.values():
         if not each.is_there:
             yield each.source, Path(constants.HF_HUB_CACHE), each.ask().missing
     path = checkpoint(config)

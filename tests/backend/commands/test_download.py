@@ -21,7 +21,8 @@ def hub(tmp_path):
     save_sam3(tmp_path / "sam3")
     (tmp_path / "chroma" / "single-file.safetensors").write_bytes(bytes(2**20))
     with running_hub() as hub:
-        hub.repositories = {f"org/{name}": tmp_path / name for name in ("chroma", "sam2", "sam3")}
+        hub.repositories = {f"org/{name}": tmp_path / name for name in ("chroma", "sam3")}
+        hub.repositories["org/sam2.1-small"] = tmp_path / "sam2"
         yield hub
 
 
@@ -32,7 +33,7 @@ def run(hub, tmp_path):
         "HF_HOME": str(tmp_path / "home"),
         "HF_HUB_DISABLE_XET": "1",
         "REFAM_MODEL": "org/chroma",
-        "REFAM_SAM": "org/sam2",
+        "REFAM_SAM": "org/sam2.1-small",
         "REFAM_PROPOSER": "sam3",
         "REFAM_SAM3": "org/sam3",
     }
@@ -63,7 +64,7 @@ def test_everything_is_downloaded_once_and_found(hub, run):
     code, said = run("download", HF_HUB_OFFLINE="1")
     assert (code, hub.sent) == (0, sent), said
     _, said = run("doctor", HF_HUB_OFFLINE="1")
-    for name in ("chroma", "sam2", "sam3"):
+    for name in ("chroma", "sam2.1-small", "sam3"):
         assert f"org/{name} has been downloaded" in said
 
 
@@ -79,7 +80,7 @@ def test_after_an_interruption_whole_files_stay(hub, run):
     hub.asked.clear()
     code, said = run("download")
     assert code == 0, said
-    assert "org/sam2/model.safetensors" in hub.asked
+    assert "org/sam2.1-small/model.safetensors" in hub.asked
     assert not whole & hub.asked.keys()
 
 
