@@ -1,21 +1,15 @@
 """`refam-backend download`: all models that the settings name, so that `up` finds them."""
 
-import shutil
-from pathlib import Path
-
-from huggingface_hub import constants
 from rich.console import Console
 from rich.markup import escape
 
-from backend.commands.doctor.model import existing
+from backend.commands.doctor.model import disk_space
 from backend.errors import ProgramError
 from refam.config import RefAMConfig
 from refam.downloads import checkpoint, wanted
 from refam.sam.loading import download_checkpoint
 
 __all__ = ["download"]
-
-SLACK = 1.02  # of the bytes, for what a file system takes itself
 
 
 def download(config: RefAMConfig, console: Console) -> None:
@@ -29,16 +23,17 @@ def download(config: RefAMConfig, console: Console) -> None:
     for each, offer in zip(missing, offers, strict=True):
         size = f"{offer.missing / 1e9:.2f} of {offer.size / 1e9:.2f} GB"
         console.print(f"{each.setting}: {escape(each.source)}, {size} to download, licence {escape(offer.licence)}")
-    folder = Path(constants.HF_HUB_CACHE)
-    needed, free = SLACK * sum(offer.missing for offer in offers), shutil.disk_usage(existing(folder)).free
-    if needed > free:
-        raise ProgramError(
-            f"{needed / 1e9:.1f} GB are to be downloaded to {folder}, where {free / 1e9:.1f} GB are free; make room "
-            "there, or set HF_HOME to another disk."
-        )
+    for finding in disk_space(config):
+        if finding.verdict == "wrong":
+            raise ProgramError(f"{finding.message} {finding.remedy}")
     for each in missing:
         console.print(f"{each.setting}: {escape(each.source)} lies in {each.get()}")
     path = checkpoint(config)
     if path is not None and not path.exists():
-        console.print(f"REFAM_SAM: {config.sam} lies in {download_checkpoint(config.sam)}")
+        try:
+            console.print(f"REFAM_SAM: {config.sam} lies in {download_checkpoint(config.sam)}")
+        except OSError as error:
+            raise ProgramError(
+                f"REFAM_SAM: {config.sam} was not downloaded ({error}). Run the command again."
+            ) from error
     console.print("All models that the settings name are there: `refam-backend up` finds them.")

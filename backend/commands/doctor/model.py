@@ -4,6 +4,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import shutil
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -123,11 +124,16 @@ def _of_the_hub(subject: str, setting: str, config: RefAMConfig) -> Finding:
 
 
 def disk_space(config: RefAMConfig) -> Iterator[Finding]:
-    """Whether what is yet to be downloaded has room."""
+    """Whether what is yet to be downloaded has room, all of it together."""
+    needed: dict[int, float] = defaultdict(float)  # by disk
     for what, folder, size in _missing(config):
-        free = shutil.disk_usage(existing(folder)).free
-        said = f"{what} takes {size / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are free."
-        if free < size:
+        place = _existing(folder)
+        free = shutil.disk_usage(place).free
+        disk = place.stat().st_dev
+        needed[disk] += size
+        together = f" (with what else is missing {needed[disk] / 1e9:.1f} GB)" if needed[disk] > size else ""
+        said = f"{what} takes {size / 1e9:.1f} GB{together} in {folder}, where {free / 1e9:.1f} GB are free."
+        if free < needed[disk]:
             yield Finding("disk", "wrong", said, "Make room, or set HF_HOME or TORCH_HOME to another disk.")
         else:
             yield Finding("disk", "ok", said)
@@ -171,6 +177,6 @@ def _missing(config: RefAMConfig) -> Iterator[tuple[str, Path, float]]:
         yield config.sam, path.parent, SAM_SIZES[config.sam] * 1e9
 
 
-def existing(folder: Path) -> Path:
+def _existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that is there."""
     return next(path for path in (folder, *folder.parents) if path.exists())

@@ -4,9 +4,15 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
+from backend.commands.download import download
+from backend.errors import ProgramError
+from refam.config import RefAMConfig
+from refam.downloads import Offer, Wanted
 from tests.support.hub import running_hub
 from tests.support.models import save_pipeline
 from tests.support.sams import save_sam2, save_sam3
@@ -92,17 +98,21 @@ def test_a_gate_is_told_before_anything_is_downloaded(hub, run):
     assert hub.sent < 10_000
 
 
-def test_a_full_disk_is_told_before_anything_is_downloaded(hub, tmp_path, monkeypatch):
-    from rich.console import Console  # noqa: PLC0415
-
-    from backend.commands import download  # noqa: PLC0415
-    from backend.errors import ProgramError  # noqa: PLC0415
-    from refam.config import RefAMConfig  # noqa: PLC0415
-    from refam.downloads import Offer, Wanted  # noqa: PLC0415
-
-    wanted = Wanted("REFAM_SAM", "org/other", None, ("*",), ("",))
-    monkeypatch.setattr(download, "wanted", lambda _: [wanted])
+def test_a_full_disk_is_told_before_anything_is_downloaded(monkeypatch, tmp_path):
+    wanted = [Wanted(name, f"org/{name}", None, ("*",), ("",)) for name in ("one", "other")]
+    for module in ("refam.downloads", "backend.commands.download"):
+        monkeypatch.setattr(f"{module}.wanted", lambda _: wanted)
     monkeypatch.setattr(Wanted, "ask", lambda _: Offer(10**9, 10**9, "mit"))
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 10**6))
-    with pytest.raises(ProgramError, match=r"1\.0 GB are to be downloaded .* 0\.0 GB are free; make room"):
-        download.download(RefAMConfig(), Console())
+    monkeypatch.setattr(Wanted, "get", lambda _: pytest.fail("a download has begun"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_900_000_000))
+    with pytest.raises(
+        ProgramError, match=r"org/other takes 1\.0 GB \(with what else is missing 2\.0 GB\) .* 1\.9 GB are"
+    ):
+        download(RefAMConfig(), Console())
+
+
+def test_a_checkpoint_that_cannot_be_had_is_told(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    with pytest.raises(ProgramError, match=r"REFAM_SAM: vit_b was not downloaded \(HF_HUB_OFFLINE is set"):
+        download(RefAMConfig(sam="vit_b"), Console())
