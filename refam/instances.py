@@ -13,9 +13,10 @@ from refam.errors import ExpressionError
 from refam.language.phrase import Phrase, Thing
 from refam.picture import Picture
 from refam.proposals import Mask, Proposal, whole_shape
+from refam.refine import overlap
 from refam.sam import Candidate
 from refam.sam.detector import Detection
-from refam.tiles import Tile, tiles_of
+from refam.tiles import Tile, nearest_tile, tiles_of
 
 __all__ = ["Detector", "InstanceProposer", "Instances"]
 
@@ -122,7 +123,7 @@ class InstanceProposer:
         found: list[Instance] = []
         for name in dict.fromkeys(filter(None, map(names.name_of, things))):
             for score, proposal in self._instances(picture, name):
-                same = next((each for each in found if _iou(each.proposal.mask, proposal.mask) > SAME), None)
+                same = next((each for each in found if overlap(each.proposal.mask, proposal.mask) > SAME), None)
                 if same is None:
                     found.append(Instance(proposal, {name: score}))
                 else:
@@ -135,7 +136,7 @@ class InstanceProposer:
         for tile in tiles:
             for each in self.detector.find(tile.picture, name).instances:
                 mask = tile.whole_mask(each.coarse, whole_shape(each.coarse.shape, picture, tiles[0]))
-                if mask.any() and _nearest(tiles, mask, picture) is tile:
+                if mask.any() and nearest_tile(tiles, *_middle(mask, picture)) is tile:
                     yield each.predicted_iou, Proposal(mask, partial(_draw, each, tile, picture))
 
 
@@ -143,11 +144,7 @@ def _draw(candidate: Candidate, tile: Tile, picture: Picture) -> Mask:
     return tile.whole_mask(candidate.full_mask(tile.picture.size), picture.size[::-1])
 
 
-def _nearest(tiles: Sequence[Tile], mask: Mask, picture: Picture) -> Tile:
+def _middle(mask: Mask, picture: Picture) -> tuple[float, float]:
+    """(x, y) of a mask's centroid, in the picture's pixels."""
     row, column = (np.argwhere(mask).mean(axis=0) + 0.5) / mask.shape
-    return min(tiles, key=lambda tile: tile.distance(column * picture.size[0], row * picture.size[1]))
-
-
-def _iou(one: Mask, other: Mask) -> float:
-    union = int((one | other).sum())
-    return int((one & other).sum()) / union if union else 0.0
+    return float(column * picture.size[0]), float(row * picture.size[1])

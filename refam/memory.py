@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, CLIPTextModel, Sam3Config, Sam3Model, T5EncoderModel
 
 from refam.backbones.attention_reading import blocks_of
-from refam.backbones.parts import blocks_up_to
+from refam.backbones.blocks import blocks_up_to
 from refam.backbones.qwen import LAYERS, QwenLayers
 from refam.backbones.registry import describe, family_of
 from refam.config import RefAMConfig
@@ -16,14 +17,13 @@ from refam.model_files import CONFIG, read_json
 from refam.precision import is_half
 from refam.sam.detector import parts_of
 from refam.sam.later import KINDS
-from refam.sam.loading import config_of
+from refam.sam.loading import SIZES, config_of, is_path
 from refam.tiny import FLUX_FOLDER
 
 __all__ = ["WORKING", "alternatives", "weights"]
 
 WORKING = 3.5  # GB on top of the weights: a peak measured with FLUX.1 and vit_h at 1024 x 1024 on an H100
 INT8 = 0.51  # of a bf16 block, the scales of its rows included
-CHECKPOINTS = {"vit_b": 0.375, "vit_l": 1.249, "vit_h": 2.564}  # GB in fp32
 TEXT_MODELS = {"t5": T5EncoderModel, "clip_text_model": CLIPTextModel, "qwen3": QwenLayers}
 SAVING: tuple[dict[str, Any], ...] = (
     {"text_encoder": "cpu"},
@@ -84,9 +84,14 @@ def _text_model(source: str, revision: str | None, part: str) -> Any:
 
 
 def _sam(name: str, half: bool) -> float:
-    if name in CHECKPOINTS:
-        return CHECKPOINTS[name] / (2 if half else 1)
-    content: Mapping[str, Any] = read_json(name, None, CONFIG) or {}
+    path = Path(name).expanduser()
+    content: Mapping[str, Any] = {}
+    if name not in SIZES and not path.is_file():
+        content = read_json(str(path) if is_path(name) else name, None, CONFIG) or {}
+    if "model_type" not in content:  # of the first generation, whose files are in fp32
+        files = [path] if path.is_file() else path.glob("*.safetensors")
+        size = SIZES.get(name) or sum(each.stat().st_size for each in files) / 1e9
+        return size / (2 if half else 1)
     kind = KINDS[str(content["model_type"])]
     return _with_half_encoder(_empty(kind.model, config_of(kind.config, dict(content))), half)
 

@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import numpy as np
-
 from refam.confidence import Signals
 from refam.proposals import Proposal
+from refam.refine import overlap
 
 __all__ = ["Named", "with_one_name_each"]
 
@@ -28,12 +27,6 @@ def with_one_name_each(named: Iterable[Named]) -> list[Named]:
     """
     kept: list[Named] = []
     for one in sorted(named, key=lambda each: -each.signals.rank):
-        if all(_overlap(one.thing, other.thing) <= SAME for other in kept):
+        if all(overlap(one.thing.mask, other.thing.mask) <= SAME for other in kept):
             kept.append(one)
     return kept
-
-
-def _overlap(one: Proposal, other: Proposal) -> float:
-    """IoU of two masks, of which none is empty."""
-    shared = np.count_nonzero(one.mask & other.mask)
-    return shared / (np.count_nonzero(one.mask) + np.count_nonzero(other.mask) - shared)

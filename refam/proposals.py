@@ -14,7 +14,7 @@ from refam.heatmap import Heat, Point, find_points, hot_regions, normalise, with
 from refam.picture import Picture
 from refam.refine import agreement, threshold_mask
 from refam.sam import Candidate, SegmentAnything
-from refam.tiles import Tile, tiles_of
+from refam.tiles import Tile, nearest_tile, tiles_of
 
 __all__ = [
     "PROPOSERS",
@@ -123,7 +123,9 @@ class PointProposer:
         tiles = tiles_of(picture, self._config.preset.tiles)
         answers: list[list[_Found]] = [[] for _ in points]
         for tile in [Tile(picture), *(tiles if len(tiles) > 1 else [])]:
-            near = [n for n, point in enumerate(points) if tile.length == 1 or _nearest(tiles, point) is tile]
+            near = [
+                n for n, point in enumerate(points) if tile.length == 1 or nearest_tile(tiles, point.x, point.y) is tile
+            ]
             local = [Point(points[n].x - tile.corner[0], points[n].y - tile.corner[1]) for n in near]
             for n, candidates in zip(
                 near, self._sam.candidates_of_each(tile.picture, local) if near else [], strict=True
@@ -175,10 +177,6 @@ def whole_shape(shape: tuple[int, ...], picture: Picture, tile: Tile) -> tuple[i
     longer = round(max(shape) / tile.length)
     shorter = max(1, round(longer * min(picture.size) / max(picture.size)))
     return (shorter, longer) if picture.size[0] > picture.size[1] else (longer, shorter)
-
-
-def _nearest(tiles: Sequence[Tile], point: Point) -> Tile:
-    return min(tiles, key=lambda tile: tile.distance(point.x, point.y))
 
 
 def _apart(found: Sequence[_Found]) -> list[_Found]:

@@ -13,7 +13,7 @@ from refam.clicks import Clicks, box_fit
 from refam.heatmap import Heat, Point
 from refam.sam import Candidate
 
-__all__ = ["agreement", "best_clicked", "score", "threshold_mask", "to_grid"]
+__all__ = ["agreement", "best_clicked", "overlap", "score", "threshold_mask", "to_grid"]
 
 Mask = NDArray[np.bool_]
 FINEST = 1024  # pixels; a map has a few dozen cells on a side
@@ -82,6 +82,12 @@ def _stretched(heat: Heat, shape: tuple[int, int]) -> Heat:
     """A map at another shape, bilinearly."""
     stretched: Heat = functional.interpolate(torch.from_numpy(heat)[None, None], shape, mode="bilinear")[0, 0].numpy()
     return stretched
+
+
+def overlap(one: Mask, other: Mask) -> float:
+    """IoU of two masks of one shape, of which one at least is not empty."""
+    shared = np.count_nonzero(one & other)
+    return shared / (np.count_nonzero(one) + np.count_nonzero(other) - shared)
 
 
 def to_grid(mask: Mask, shape: tuple[int, ...]) -> NDArray[np.float32]:

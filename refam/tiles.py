@@ -1,7 +1,7 @@
 """Images much wider than high, or higher than wide, are read in overlapping squares: squashed to one they lose most."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from refam.picture import ELONGATED, Picture
 
-__all__ = ["Tile", "joined_maps", "tiles_of"]
+__all__ = ["Tile", "joined_maps", "nearest_tile", "tiles_of"]
 
 STEP = 0.75  # of a tile's length, from one to the next at most
 
@@ -61,6 +61,11 @@ def tiles_of(picture: Picture, most: int) -> list[Tile]:
     length = max(1 / elongation, 1 / (1 + STEP * (count - 1)))
     starts = np.linspace(0, 1 - length, count)
     return [_tile(picture, float(start), length) for start in starts]
+
+
+def nearest_tile(tiles: Sequence[Tile], x: float, y: float) -> Tile:
+    """The one whose middle a place in the whole image is nearest to."""
+    return min(tiles, key=lambda tile: tile.distance(x, y))
 
 
 def joined_maps(picture: Picture, most: int, read: Callable[[Picture], NDArray[np.float32]]) -> NDArray[np.float32]:

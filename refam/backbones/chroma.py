@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from diffusers import AutoencoderKL, ChromaTransformer2DModel
 from torch import Tensor, nn
 from transformers import T5EncoderModel, T5Tokenizer
 
 from refam.backbones.family import ImageTokens, TextOptions
-from refam.backbones.flux1 import axes_of, scaled_by_config
+from refam.backbones.flux1 import inputs_of, scaled_by_config
 from refam.backbones.t5 import T5Reader
 from refam.backbones.texts import Conditioning, TextEncoders
 from refam.errors import ConfigError
@@ -59,13 +58,5 @@ class Chroma:
 
     def forward(self, transformer: Any, image: ImageTokens, text: Conditioning, timestep: float) -> Tensor:
         """One pass."""
-        values, device = image.values, image.values.device
-        velocity: Tensor = transformer(
-            hidden_states=values,
-            encoder_hidden_states=text.embeddings,
-            timestep=values.new_full((1,), timestep),
-            img_ids=axes_of(image.places).to(device),
-            txt_ids=torch.zeros(text.embeddings.shape[1], 3, device=device),
-            return_dict=False,
-        )[0]
+        velocity: Tensor = transformer(**inputs_of(image, text, timestep))[0]
         return velocity

@@ -14,7 +14,7 @@ from refam.backbones.t5 import T5Reader
 from refam.backbones.texts import Conditioning, TextEncoders
 from refam.model_files import read_model, read_tokenizer
 
-__all__ = ["Flux1", "axes_of", "scaled_by_config"]
+__all__ = ["Flux1", "axes_of", "inputs_of", "scaled_by_config"]
 
 GUIDANCE = 1.0
 REFERENCE = 1  # the first axis of a reference image's places, by FluxKontextPipeline
@@ -49,18 +49,23 @@ class Flux1:
 
     def forward(self, transformer: Any, image: ImageTokens, text: Conditioning, timestep: float) -> Tensor:
         """One pass."""
-        values, device = image.values, image.values.device
-        velocity: Tensor = transformer(
-            hidden_states=values,
-            encoder_hidden_states=text.embeddings,
-            pooled_projections=text.pooled,
-            timestep=values.new_full((1,), timestep),
-            guidance=values.new_full((1,), GUIDANCE) if transformer.config.guidance_embeds else None,
-            img_ids=axes_of(image.places, image.reference).to(device),
-            txt_ids=torch.zeros(text.embeddings.shape[1], 3, device=device),
-            return_dict=False,
-        )[0]
+        guidance = image.values.new_full((1,), GUIDANCE) if transformer.config.guidance_embeds else None
+        given = inputs_of(image, text, timestep)
+        velocity: Tensor = transformer(**given, pooled_projections=text.pooled, guidance=guidance)[0]
         return velocity
+
+
+def inputs_of(image: ImageTokens, text: Conditioning, timestep: float) -> dict[str, Any]:
+    """What a transformer of this shape of sequence is called with."""
+    values, device = image.values, image.values.device
+    return {
+        "hidden_states": values,
+        "encoder_hidden_states": text.embeddings,
+        "timestep": values.new_full((1,), timestep),
+        "img_ids": axes_of(image.places, image.reference).to(device),
+        "txt_ids": torch.zeros(text.embeddings.shape[1], 3, device=device),
+        "return_dict": False,
+    }
 
 
 def axes_of(places: Tensor, reference: int = 0) -> Tensor:

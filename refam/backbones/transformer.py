@@ -17,9 +17,9 @@ from torch import Tensor
 from refam.attention import AttentionMean
 from refam.backbones import Piece
 from refam.backbones.attention_reading import AttentionReading, blocks_of, open_attention
+from refam.backbones.blocks import blocks_up_to, require_block
 from refam.backbones.family import Family, ImageTokens, TextOptions
 from refam.backbones.latents import PATCH, grid, patchify, tokens_of
-from refam.backbones.parts import blocks_up_to, require_block
 from refam.backbones.quantization import quantizer
 from refam.backbones.text_store import TextStore
 from refam.backbones.texts import Conditioning, TextReader, Unit

@@ -21,6 +21,7 @@ from refam.torchvision_standins import import_segment_anything
 __all__ = [
     "CHECKPOINTS",
     "PATTERNS",
+    "SIZES",
     "checkpoint_path",
     "config_of",
     "download_checkpoint",
@@ -30,6 +31,7 @@ __all__ = [
 
 OFFICIAL = "https://dl.fbaipublicfiles.com/segment_anything/"
 CHECKPOINTS = {"vit_b": "sam_vit_b_01ec64.pth", "vit_l": "sam_vit_l_0b3195.pth", "vit_h": "sam_vit_h_4b8939.pth"}
+SIZES = {"vit_b": 0.375, "vit_l": 1.249, "vit_h": 2.564}  # GB of the checkpoints, fp32
 WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}  # of the image encoder
 PATTERNS = (CONFIG, "*.safetensors", "*.safetensors.index.json")  # the files that are needed of a hub id
 REMEDY = (

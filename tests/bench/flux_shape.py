@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from refam.attention import AttentionMean
 from refam.backbones.attention_reading import AttentionReading
+from refam.backbones.blocks import blocks_up_to
 from refam.backbones.flux1 import axes_of
 from refam.backbones.latents import grid, tokens_of
-from refam.backbones.parts import blocks_up_to
 from refam.backbones.registry import load_backbone
 from refam.backbones.texts import Conditioning
 from refam.backbones.transformer import TransformerBackbone

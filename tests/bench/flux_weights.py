@@ -4,7 +4,7 @@ import torch
 from diffusers import FluxTransformer2DModel
 from torch import nn
 
-from refam.backbones.parts import blocks_up_to
+from refam.backbones.blocks import blocks_up_to
 from refam.config import RefAMConfig
 from tests.bench.flux_shape import FLUX1_DEV
 from tests.bench.measurement import Measurement

@@ -3,10 +3,7 @@
 Its real code runs on small random weights, the choice on detectors that find what they are told.
 """
 
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +23,7 @@ from refam.picture import Picture
 from refam.pipeline import RefAM
 from refam.sam import Candidate, detector
 from refam.sam.detector import Detection, Sam3Detector
+from refam.synthetic.scenes import random_scene
 from tests.support.hub import running_hub
 
 CPU = torch.device("cpu")
@@ -105,15 +103,7 @@ def test_it_comes_from_the_hub_without_what_is_not_needed(tmp_path, sam_folder_o
     with running_hub() as hub:
         hub.repositories = {"org/sam3": tmp_path / "sam3", "org/gated": tmp_path / "sam3"}
         hub.gated = {"org/gated"}
-        environment = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
-        run = subprocess.run(
-            [sys.executable, "-c", HUB_PROGRAM],
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    loaded, refused = run.stdout.splitlines()
+        loaded, refused = hub.run(HUB_PROGRAM, tmp_path / "home")
     assert loaded == "56"
     assert "REFAM_SAM3" in refused
     assert "it is gated, and you have no access" in refused
@@ -285,8 +275,12 @@ def test_among_true_masks_the_embedded_heatmap_chooses_well():
 
 
 def test_true_nouns_are_found_by_plurals_too():
-    named = TrueNouns()
-    assert named.find(Picture.of(PICTURE, 10), "mugs").instances == []
+    named, scene = TrueNouns(), random_scene(np.random.default_rng(0))
+    named.things = scene.things
+    noun, picture = scene.things[0].kind.noun, Picture.of(scene.image, 10)
+    count = sum(thing.kind.noun == noun for thing in scene.things)
+    for name, found in ((noun, count), (f"{noun}s", count), (f"red {noun}", count), ("anemometer", 0)):
+        assert len(named.find(picture, name).instances) == found
 
 
 @pytest.mark.parametrize(

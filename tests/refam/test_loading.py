@@ -12,10 +12,10 @@ from transformers import Qwen3Config
 
 from refam import RefAM
 from refam.backbones.attention_reading import blocks_of
+from refam.backbones.blocks import blocks_up_to
 from refam.backbones.chroma import Chroma
 from refam.backbones.flux1 import Flux1
 from refam.backbones.flux2 import Flux2
-from refam.backbones.parts import blocks_up_to
 from refam.backbones.qwen import LAYERS, QwenLayers
 from refam.backbones.registry import load_backbone
 from refam.backbones.texts import Conditioning

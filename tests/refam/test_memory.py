@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from refam.config import RefAMConfig
-from refam.memory import WORKING, alternatives, weights
+from refam.memory import WORKING, _sam, alternatives, weights
 from tests.support.published import write_published
 
 GPU = torch.device("cuda")
@@ -48,3 +48,17 @@ def test_alternatives_are_those_that_fit(tmp_path):
     assert list(alternatives(config, GPU, 24)) == [cpu, int8, int8 | cpu]
     assert list(alternatives(config, GPU, 16)) == [int8 | cpu]
     assert list(alternatives(config, GPU, 8)) == []
+
+
+def test_checkpoints_and_small_folders_count_as_their_files(tmp_path, sam_folder):
+    (tmp_path / "some.pth").write_bytes(bytes(4_000_000))
+    whole = (sam_folder / "model.safetensors").stat().st_size
+    for sam, size in ((str(tmp_path / "some.pth"), 0.004), (str(sam_folder), whole / 1e9)):
+        assert _sam(sam, half=False) == pytest.approx(size)
+        assert _sam(sam, half=True) == pytest.approx(_sam(sam, half=False) / 2)
+
+
+def test_configs_as_diffusers_writes_them_are_read(folder_of):
+    for family in ("flux1", "chroma", "flux2"):
+        config = RefAMConfig(model=str(folder_of(family)), sam="none", blocks="0-4")
+        assert weights(config, GPU).keys() == {"transformer", "text encoders", "VAE"}

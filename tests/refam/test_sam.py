@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -323,15 +322,7 @@ def test_of_a_hub_id_only_what_is_needed_is_downloaded(tmp_path, sam_folder_of):
     (tmp_path / "other" / "model.safetensors").write_bytes(bytes(2**20))
     with running_hub() as hub:
         hub.repositories = {f"org/{name}": tmp_path / name for name in ("sam3", "other")}
-        environment = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
-        run = subprocess.run(
-            [sys.executable, "-c", HUB_PROGRAM],
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    loaded, refused = run.stdout.splitlines()
+        loaded, refused = hub.run(HUB_PROGRAM, tmp_path / "home")
     assert loaded == "56"
     assert "'org/other': its config.json says clip" in refused
     assert set(hub.asked) == {"org/sam3/config.json", "org/sam3/model.safetensors", "org/other/config.json"}

@@ -15,7 +15,6 @@ from refam.tiny import FLUX_FOLDER, NOTICE, SAM_FOLDER, SWITCH
 
 __all__ = ["device", "disk_space", "gpu_memory", "model", "sam", "torchvision"]
 
-SAM_SIZES = {"vit_b": 0.375, "vit_l": 1.249, "vit_h": 2.564}  # GB of the official checkpoints
 LATER = "the first worker downloads it, or `refam-backend download`."
 
 
@@ -168,13 +167,14 @@ def _missing(config: RefAMConfig) -> Iterator[tuple[str, Path, float]]:
     from huggingface_hub import constants  # noqa: PLC0415
 
     from refam.downloads import checkpoint, wanted  # noqa: PLC0415
+    from refam.sam.loading import SIZES  # noqa: PLC0415
 
     for each in {each.source: each for each in wanted(config)}.values():
         if not each.is_there:
             yield each.source, Path(constants.HF_HUB_CACHE), each.ask().missing
     path = checkpoint(config)
     if path is not None and not path.exists():
-        yield config.sam, path.parent, SAM_SIZES[config.sam] * 1e9
+        yield config.sam, path.parent, SIZES[config.sam] * 1e9
 
 
 def _existing(folder: Path) -> Path:
